@@ -1,0 +1,50 @@
+//! `concord.toml`, as written. Unknown keys are refused, so that a typing mistake is never silently a default.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Field (or `address.<line>`, `attributes`, `updated_at`) → column.
+pub type ColumnsConfig = BTreeMap<String, String>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    pub application_id: Option<String>,
+    pub partitions: Option<i32>,
+    pub retention_days: Option<u32>,
+    pub systems: Option<BTreeMap<String, SystemFile>>,
+    pub merge: Option<MergeFile>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SystemFile {
+    pub kind: String,
+    pub mode: Option<String>,
+    pub deletes: Option<String>,
+    pub table: Option<String>,
+    pub key: Option<String>,
+    pub columns: Option<ColumnsConfig>,
+    pub env_prefix: Option<String>,
+    pub rate_limit: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergeFile {
+    pub priority: Option<Vec<String>>,
+    pub fields: Option<BTreeMap<String, RuleFile>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleFile {
+    pub rule: String,
+    pub systems: Option<Vec<String>>,
+}
+
+/// What runs without any file: the product's own table and one Stripe account.
+pub fn default_systems() -> BTreeMap<String, SystemFile> {
+    let kind = |kind: &str| SystemFile { kind: kind.into(), ..SystemFile::default() };
+    BTreeMap::from([("product".into(), kind("postgres")), ("stripe".into(), kind("stripe"))])
+}

@@ -1,0 +1,391 @@
+//! What Concord runs with: flags over environment over file. [`Config::load`] reads and checks all of it without any
+//! I/O but the files it names, and collects every mistake, each with the exact key that is wrong.
+
+mod file;
+mod secret;
+
+pub use file::{ColumnsConfig, MergeFile, RuleFile};
+pub use secret::{Env, Secret};
+
+use schemas::{Field, System};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+/// The file that is read where `CONCORD_CONFIG` names none and this one exists.
+pub const DEFAULT_FILE: &str = "concord.toml";
+
+/// All of it, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the configuration came from, for messages.
+    pub source: String,
+    pub application_id: String,
+    pub database_url: Option<Secret>,
+    pub listen: SocketAddr,
+    pub api_token: Option<Secret>,
+    pub data_dir: PathBuf,
+    /// Partitions of every topic with a key; never changes once a log exists.
+    pub partitions: i32,
+    /// How long `customers.<system>` and the like keep what was read (they hold personal data).
+    pub retention_days: u32,
+    pub systems: BTreeMap<System, SystemConfig>,
+    pub merge: MergeConfig,
+}
+
+/// One system that holds customers.
+#[derive(Debug, Clone)]
+pub struct SystemConfig {
+    pub kind: Kind,
+    pub mode: Mode,
+    pub deletes: Deletes,
+}
+
+#[derive(Debug, Clone)]
+pub enum Kind {
+    Postgres(Postgres),
+    Stripe(Stripe),
+    /// No connector: any program publishes snapshots to `customers.<system>`.
+    Topic,
+}
+
+impl Kind {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Postgres(_) => "postgres",
+            Kind::Stripe(_) => "stripe",
+            Kind::Topic => "topic",
+        }
+    }
+}
+
+/// The product's table. `None`: Concord makes and owns `public.customers`.
+#[derive(Debug, Clone, Default)]
+pub struct Postgres {
+    pub table: Option<Table>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub name: String,
+    pub key: String,
+    pub columns: ColumnsConfig,
+}
+
+#[derive(Debug, Clone)]
+pub struct Stripe {
+    pub api_key: Secret,
+    /// Scheme and host, without `/v1`.
+    pub api_base: String,
+    /// Any of them may have signed a webhook.
+    pub webhook_secrets: Vec<Secret>,
+    /// Calls a second; by the key's kind where it is not set.
+    pub rate_limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Sync,
+    /// Never written to.
+    Read,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletes {
+    Propagate,
+    Keep,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct MergeConfig {
+    /// Breaks ties of time; the first is the strongest.
+    pub priority: Vec<System>,
+    pub rules: BTreeMap<Field, Rule>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rule {
+    LastWriterWins,
+    SystemOfRecord(Vec<System>),
+}
+
+/// What flags gave; each wins over the environment.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    pub config: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
+    pub listen: Option<String>,
+}
+
+/// Every mistake found, each naming its key.
+#[derive(Debug, thiserror::Error)]
+#[error("{} wrong in the configuration ({from}):\n{}", count(.mistakes.len()), .mistakes.iter().map(|m| format!("  - {m}")).collect::<Vec<_>>().join("\n"))]
+pub struct ConfigError {
+    pub from: String,
+    pub mistakes: Vec<String>,
+}
+
+fn count(n: usize) -> String {
+    if n == 1 { "one thing is".into() } else { format!("{n} things are") }
+}
+
+impl Config {
+    /// Reads flags, environment and file.
+    pub fn load(overrides: &Overrides, env: &Env) -> Result<Config, ConfigError> {
+        let named = overrides.config.clone().or_else(|| env.var("CONCORD_CONFIG").map(PathBuf::from));
+        let (path, text) = match named {
+            Some(path) => {
+                let text = std::fs::read_to_string(&path).map_err(|e| ConfigError {
+                    from: path.display().to_string(),
+                    mistakes: vec![format!("CONCORD_CONFIG: cannot read {}: {e}", path.display())],
+                })?;
+                (Some(path), text)
+            }
+            None if Path::new(DEFAULT_FILE).exists() => {
+                let text = std::fs::read_to_string(DEFAULT_FILE)
+                    .map_err(|e| ConfigError { from: DEFAULT_FILE.into(), mistakes: vec![format!("cannot read {DEFAULT_FILE}: {e}")] })?;
+                (Some(PathBuf::from(DEFAULT_FILE)), text)
+            }
+            None => (None, String::new()),
+        };
+        let source = path.map_or_else(|| "no file, defaults and environment".into(), |p| p.display().to_string());
+        let file: file::File =
+            toml::from_str(&text).map_err(|e| ConfigError { from: source.clone(), mistakes: vec![e.to_string().trim().to_string()] })?;
+        Config::check(source, file, overrides, env)
+    }
+
+    fn check(source: String, file: file::File, overrides: &Overrides, env: &Env) -> Result<Config, ConfigError> {
+        let mut wrong = Vec::new();
+        let mut secret = |name: &str, wrong: &mut Vec<String>| match env.secret(name) {
+            Ok(secret) => secret,
+            Err(mistake) => {
+                wrong.push(mistake);
+                None
+            }
+        };
+
+        for (name, what) in [
+            ("KAFKA_BOOTSTRAP_SERVERS", "this build keeps its log in the data folder; unset it"),
+            ("SCHEMA_REGISTRY_URL", "this build uses its own registry; unset it"),
+        ] {
+            if env.var(name).is_some() {
+                wrong.push(format!("{name}: {what}"));
+            }
+        }
+
+        let listen_text = overrides.listen.clone().or_else(|| env.var("CONCORD_LISTEN")).unwrap_or_else(|| "127.0.0.1:8000".into());
+        let listen = listen_text.parse::<SocketAddr>().unwrap_or_else(|_| {
+            wrong.push(format!("CONCORD_LISTEN: {listen_text:?} is not address:port (for example 127.0.0.1:8000)"));
+            SocketAddr::from(([127, 0, 0, 1], 8000))
+        });
+        let api_token = secret("CONCORD_API_TOKEN", &mut wrong);
+        if !listen.ip().is_loopback() && api_token.is_none() {
+            wrong.push(format!("CONCORD_API_TOKEN: needed to listen on {listen}, which is not loopback"));
+        }
+        let database_url = secret("DATABASE_URL", &mut wrong);
+
+        let mut systems = BTreeMap::new();
+        let configured = file.systems.unwrap_or_else(file::default_systems);
+        for (name, block) in configured {
+            let at = format!("systems.{name}");
+            let Ok(system) = System::new(&name) else {
+                wrong.push(format!("{at}: a system's name is 1 to 32 of a-z, 0-9, '-' and '_', a letter first"));
+                continue;
+            };
+            if let Some(config) = check_system(&at, block, env, &mut wrong) {
+                systems.insert(system, config);
+            }
+        }
+        let products = systems.values().filter(|s| matches!(s.kind, Kind::Postgres(_))).count();
+        if products > 1 {
+            wrong.push("systems: one system of kind \"postgres\" at the most".into());
+        }
+        if products == 1 && database_url.is_none() {
+            wrong.push("DATABASE_URL: needed for the product's table (./start.sh makes a private cluster and sets it)".into());
+        }
+        let merge = check_merge(file.merge.unwrap_or_default(), &systems, &mut wrong);
+        let partitions = file.partitions.unwrap_or(4);
+        if !(1..=256).contains(&partitions) {
+            wrong.push(format!("partitions: {partitions} is not within 1 to 256"));
+        }
+        let data_dir =
+            overrides.data_dir.clone().or_else(|| env.var("CONCORD_DATA_DIR").map(PathBuf::from)).unwrap_or_else(|| ".concord".into());
+        if !wrong.is_empty() {
+            return Err(ConfigError { from: source, mistakes: wrong });
+        }
+        Ok(Config {
+            source,
+            application_id: file.application_id.unwrap_or_else(|| "concord".into()),
+            database_url,
+            listen,
+            api_token,
+            data_dir,
+            partitions,
+            retention_days: file.retention_days.unwrap_or(7),
+            systems,
+            merge,
+        })
+    }
+
+    /// The product's system, if there is one.
+    pub fn product(&self) -> Option<(&System, &Postgres)> {
+        self.systems.iter().find_map(|(name, s)| match &s.kind {
+            Kind::Postgres(postgres) => Some((name, postgres)),
+            _ => None,
+        })
+    }
+
+    /// Every Stripe account.
+    pub fn stripes(&self) -> impl Iterator<Item = (&System, &Stripe, &SystemConfig)> {
+        self.systems.iter().filter_map(|(name, s)| match &s.kind {
+            Kind::Stripe(stripe) => Some((name, stripe, s)),
+            _ => None,
+        })
+    }
+}
+
+fn check_system(at: &str, block: file::SystemFile, env: &Env, wrong: &mut Vec<String>) -> Option<SystemConfig> {
+    let before = wrong.len();
+    let mode = match block.mode.as_deref() {
+        None | Some("sync") => Mode::Sync,
+        Some("read") => Mode::Read,
+        Some(other) => {
+            wrong.push(format!("{at}.mode: {other:?} is not \"sync\" or \"read\""));
+            Mode::Read
+        }
+    };
+    let (kind, default_deletes) = match block.kind.as_str() {
+        "postgres" => {
+            let table = match (block.table, block.key, block.columns) {
+                (None, None, None) => None,
+                (None, ..) => {
+                    wrong.push(format!("{at}.table: missing beside key or columns"));
+                    None
+                }
+                (Some(_), _, None) => {
+                    wrong.push(format!("{at}.columns: missing; say which column holds which field"));
+                    None
+                }
+                (Some(name), key, Some(columns)) => {
+                    for field in columns.keys() {
+                        let known = field == "updated_at" || field == "attributes" || is_address_line(field) || field.parse::<Field>().is_ok();
+                        if !known {
+                            wrong.push(format!("{at}.columns.{field:?}: no such field (name, email, phone, address, address.line1 …, attributes, attributes.<key>, updated_at)"));
+                        }
+                    }
+                    Some(Table { name, key: key.unwrap_or_else(|| "id".into()), columns })
+                }
+            };
+            (Kind::Postgres(Postgres { table }), Deletes::Propagate)
+        }
+        "stripe" => {
+            let prefix = block.env_prefix.unwrap_or_else(|| "STRIPE".into());
+            let mut read = |name: String| env.secret(&name).unwrap_or_else(|mistake| { wrong.push(mistake); None });
+            let api_key = read(format!("{prefix}_API_KEY"));
+            let signing = read(format!("{prefix}_WEBHOOK_SECRET"));
+            let api_base = env.var(&format!("{prefix}_API_BASE")).unwrap_or_else(|| "https://api.stripe.com".into());
+            if let Err(mistake) = check_base(&api_base) {
+                wrong.push(format!("{prefix}_API_BASE: {mistake}"));
+            }
+            let Some(api_key) = api_key else {
+                wrong.push(format!("{prefix}_API_KEY: missing for {at} (./start.sh without one uses the sandbox)"));
+                return None;
+            };
+            let live = api_key.expose().contains("_live_");
+            let webhook_secrets: Vec<Secret> = signing
+                .map(|all| all.expose().split(',').map(str::trim).filter(|s| !s.is_empty()).map(Secret::new).collect())
+                .unwrap_or_default();
+            if block.rate_limit == Some(0) {
+                wrong.push(format!("{at}.rate_limit: 0 calls a second would never call"));
+            }
+            let stripe = Stripe { api_key, api_base, webhook_secrets, rate_limit: block.rate_limit };
+            (Kind::Stripe(stripe), if live { Deletes::Keep } else { Deletes::Propagate })
+        }
+        "topic" => (Kind::Topic, Deletes::Keep),
+        "salesforce" => {
+            wrong.push(format!("{at}.kind: \"salesforce\" is not in this build yet"));
+            return None;
+        }
+        other => {
+            wrong.push(format!("{at}.kind: {other:?} is not \"postgres\", \"stripe\" or \"topic\""));
+            return None;
+        }
+    };
+    let deletes = match block.deletes.as_deref() {
+        None => default_deletes,
+        Some("propagate") => Deletes::Propagate,
+        Some("keep") => Deletes::Keep,
+        Some(other) => {
+            wrong.push(format!("{at}.deletes: {other:?} is not \"propagate\" or \"keep\""));
+            Deletes::Keep
+        }
+    };
+    (wrong.len() == before).then_some(SystemConfig { kind, mode, deletes })
+}
+
+fn is_address_line(field: &str) -> bool {
+    matches!(
+        field,
+        "address.line1" | "address.line2" | "address.city" | "address.state" | "address.postal_code" | "address.country"
+    )
+}
+
+/// Scheme and host; plain http to loopback only, since the key travels in a header.
+fn check_base(base: &str) -> Result<(), String> {
+    let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
+    let Some(rest) = rest else { return Err("needs a scheme and a host, for example https://api.stripe.com".into()) };
+    let host = rest.trim_end_matches('/');
+    if host.contains('/') || host.is_empty() {
+        return Err("scheme and host only, without /v1".into());
+    }
+    if base.starts_with("http://") {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+        let loopback = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if !loopback {
+            return Err("plain http goes to loopback only".into());
+        }
+    }
+    Ok(())
+}
+
+fn check_merge(merge: MergeFile, systems: &BTreeMap<System, SystemConfig>, wrong: &mut Vec<String>) -> MergeConfig {
+    let mut known = |at: &str, names: Vec<String>, wrong: &mut Vec<String>| -> Vec<System> {
+        let mut list = Vec::new();
+        for name in names {
+            match System::new(&name) {
+                Ok(system) if systems.contains_key(&system) => list.push(system),
+                // A system left out of the configuration for now is no mistake in an order of systems.
+                Ok(_) => {}
+                Err(_) => wrong.push(format!("{at}: {name:?} is not a system's name")),
+            }
+        }
+        list
+    };
+    let priority = known("merge.priority", merge.priority.unwrap_or_else(|| vec!["product".into(), "salesforce".into(), "stripe".into()]), wrong);
+    let mut rules = BTreeMap::new();
+    for (name, rule) in merge.fields.unwrap_or_default() {
+        let at = format!("merge.fields.{name}");
+        let Ok(field) = name.parse::<Field>() else {
+            wrong.push(format!("{at}: no such field (name, email, phone, address or \"attributes.<key>\")"));
+            continue;
+        };
+        match (rule.rule.as_str(), rule.systems) {
+            ("last-writer-wins", None) => {
+                rules.insert(field, Rule::LastWriterWins);
+            }
+            ("last-writer-wins", Some(_)) => wrong.push(format!("{at}.systems: only with rule = \"system-of-record\"")),
+            ("system-of-record", Some(list)) if !list.is_empty() => {
+                let list = known(&format!("{at}.systems"), list, wrong);
+                rules.insert(field, Rule::SystemOfRecord(list));
+            }
+            ("system-of-record", _) => wrong.push(format!("{at}.systems: missing, the systems in order of say")),
+            (other, _) => wrong.push(format!("{at}.rule: {other:?} is not \"last-writer-wins\" or \"system-of-record\"")),
+        }
+    }
+    MergeConfig { priority, rules }
+}
+
+#[cfg(test)]
+mod tests;

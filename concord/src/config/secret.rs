@@ -1,0 +1,62 @@
+//! Secrets, and the environment that they come from.
+
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
+
+/// A value that no log, error or metric may show: its `Debug` is three dots.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    pub fn new(text: &str) -> Self {
+        Secret(text.into())
+    }
+
+    /// The value itself, to hand to what needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// The environment, as a value: tests give their own.
+#[derive(Clone, Default)]
+pub struct Env(BTreeMap<String, String>);
+
+impl Env {
+    pub fn of_process() -> Self {
+        Env(std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect())
+    }
+
+    /// The variable, unless unset or empty.
+    pub fn var(&self, name: &str) -> Option<String> {
+        self.0.get(name).filter(|v| !v.is_empty()).cloned()
+    }
+
+    /// A secret, from `NAME` or from the file that `NAME_FILE` names (its trailing line end is no part of it).
+    pub fn secret(&self, name: &str) -> Result<Option<Secret>, String> {
+        let file = format!("{name}_FILE");
+        match (self.var(name), self.var(&file)) {
+            (Some(_), Some(_)) => Err(format!("{name}: set, and {file} too; keep one")),
+            (Some(text), None) => Ok(Some(Secret::new(&text))),
+            (None, Some(path)) => match std::fs::read_to_string(Path::new(&path)) {
+                Ok(text) => {
+                    let text = text.trim_end_matches(['\r', '\n']);
+                    if text.is_empty() { Err(format!("{file}: {path} is empty")) } else { Ok(Some(Secret::new(text))) }
+                }
+                Err(e) => Err(format!("{file}: cannot read {path}: {e}")),
+            },
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl<K: Into<String>, V: Into<String>, const N: usize> From<[(K, V); N]> for Env {
+    fn from(vars: [(K, V); N]) -> Self {
+        Env(vars.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+    }
+}

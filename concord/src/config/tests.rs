@@ -1,0 +1,83 @@
+use super::*;
+
+fn check(text: &str, env: Env) -> Result<Config, ConfigError> {
+    let file = toml::from_str(text).map_err(|e| ConfigError { from: "test".into(), mistakes: vec![e.to_string()] })?;
+    Config::check("test".into(), file, &Overrides::default(), &env)
+}
+
+fn env() -> Env {
+    Env::from([("DATABASE_URL", "postgres://u:hunter2@127.0.0.1/db"), ("STRIPE_API_KEY", "sk_test_hunter2"), ("STRIPE_WEBHOOK_SECRET", "whsec_a, whsec_b")])
+}
+
+#[test]
+fn without_a_file_the_product_and_one_stripe_account_run() {
+    let config = check("", env()).unwrap();
+    let names: Vec<_> = config.systems.keys().map(|s| s.to_string()).collect();
+    assert_eq!(names, ["product", "stripe"]);
+    assert_eq!(config.stripes().next().unwrap().1.webhook_secrets.len(), 2);
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(config.merge.priority[0].as_str(), "product");
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let config = check("", env()).unwrap();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("hunter2") && !shown.contains("whsec"), "{shown}");
+}
+
+#[test]
+fn every_mistake_names_its_key() {
+    for (text, key) in [
+        ("[systems.product]\nkind = \"postgres\"\ntabel = \"x\"", "tabel"),
+        ("[systems.product]\nkind = \"oracle\"", "systems.product.kind"),
+        ("[systems.product]\nkind = \"postgres\"\nkey = \"id\"", "systems.product.table"),
+        ("[systems.product]\nkind = \"postgres\"\ntable = \"t\"\n[systems.product.columns]\nnme = \"x\"", "systems.product.columns.\"nme\""),
+        ("[systems.stripe]\nkind = \"stripe\"\nmode = \"write\"", "systems.stripe.mode"),
+        ("[systems.stripe]\nkind = \"stripe\"\ndeletes = \"no\"", "systems.stripe.deletes"),
+        ("[systems.Stripe]\nkind = \"stripe\"", "systems.Stripe"),
+        ("[systems.eu]\nkind = \"stripe\"\nenv_prefix = \"STRIPE_EU\"", "STRIPE_EU_API_KEY"),
+        ("[merge.fields.mail]\nrule = \"last-writer-wins\"", "merge.fields.mail"),
+        ("[merge.fields.email]\nrule = \"newest\"", "merge.fields.email.rule"),
+        ("[merge.fields.email]\nrule = \"system-of-record\"", "merge.fields.email.systems"),
+        ("partitions = 0", "partitions"),
+    ] {
+        let error = check(text, env()).expect_err(text).to_string();
+        assert!(error.contains(key), "{text}\n gave {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn the_environment_is_checked_and_secrets_come_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    std::fs::write(&path, "sk_live_from_a_file\n").unwrap();
+    let path = path.to_str().unwrap();
+    let config = check("", Env::from([("DATABASE_URL", "postgres://x"), ("STRIPE_API_KEY_FILE", path)])).unwrap();
+    let (_, stripe, system) = config.stripes().next().unwrap();
+    assert_eq!(stripe.api_key.expose(), "sk_live_from_a_file");
+    assert_eq!(system.deletes, Deletes::Keep, "a live key: a delete there cancels subscriptions");
+
+    for (vars, key) in [
+        (vec![("STRIPE_API_KEY", "sk_test_x")], "DATABASE_URL"),
+        (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("STRIPE_API_KEY_FILE", path)], "STRIPE_API_KEY"),
+        (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("STRIPE_API_BASE", "http://example.com")], "STRIPE_API_BASE"),
+        (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("STRIPE_API_BASE", "https://api.stripe.com/v1")], "STRIPE_API_BASE"),
+        (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("CONCORD_LISTEN", "0.0.0.0:8000")], "CONCORD_API_TOKEN"),
+        (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("CONCORD_LISTEN", "8000")], "CONCORD_LISTEN"),
+        (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("KAFKA_BOOTSTRAP_SERVERS", "x")], "KAFKA_BOOTSTRAP_SERVERS"),
+    ] {
+        let env = Env(vars.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect());
+        let error = check("", env).expect_err(key).to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn the_example_in_the_documentation_is_read() {
+    let text = include_str!("../../../concord.example.toml");
+    let config = check(text, env()).unwrap();
+    assert!(matches!(config.systems[&System::new("crm").unwrap()].kind, Kind::Topic));
+    assert_eq!(config.merge.rules.len(), 1);
+}

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Runs Concord on this machine: installs what is missing, builds it, starts a private Postgres cluster (unless
+# DATABASE_URL is set), a stand-in Stripe (unless STRIPE_API_KEY is set), and Concord in front of them.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'TXT'
+Usage: ./start.sh [--help] [--no-run]
+
+Installs what is missing (a C compiler, PostgreSQL), builds, and runs everything on this machine until Ctrl-C:
+  Concord            http://127.0.0.1:8000/   customers, side by side in every system
+  sandbox Stripe     http://127.0.0.1:8010/   a stand-in for people without an account (not with STRIPE_API_KEY)
+  Postgres           a private cluster (not with DATABASE_URL)
+
+  --no-run   install and build only
+
+Environment (all optional): DATABASE_URL, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, STRIPE_API_BASE, CONCORD_LISTEN,
+CONCORD_API_TOKEN, CONCORD_DATA_DIR (./.concord), CONCORD_CONFIG (concord.toml), CONCORD_SANDBOX_LISTEN (127.0.0.1:8010).
+Every secret also as NAME_FILE. State is kept in CONCORD_DATA_DIR: start again and it goes on.
+TXT
+}
+
+run=yes
+for arg in "$@"; do
+    case $arg in
+        -h | --help) usage; exit 0 ;;
+        --no-run) run=no ;;
+        *) echo "start.sh: unknown option $arg (see ./start.sh --help)" >&2; exit 2 ;;
+    esac
+done
+
+. ./scripts/install.sh
+install_for run
+build_release
+
+[ "$run" = yes ] || { say "built: target/release/concord"; exit 0; }
+
+export CONCORD_DATA_DIR=${CONCORD_DATA_DIR:-$PWD/.concord}
+listen=${CONCORD_LISTEN:-127.0.0.1:8000}
+sandbox_listen=${CONCORD_SANDBOX_LISTEN:-127.0.0.1:8010}
+mkdir -p "$CONCORD_DATA_DIR"
+chmod 700 "$CONCORD_DATA_DIR"
+concord_pid='' sandbox_pid='' postgres_ours=no
+
+stop() {
+    trap '' INT TERM
+    if [ -n "$concord_pid" ]; then
+        kill -TERM "$concord_pid" 2>/dev/null || :
+        wait "$concord_pid" 2>/dev/null || :
+    fi
+    if [ -n "$sandbox_pid" ]; then
+        kill -TERM "$sandbox_pid" 2>/dev/null || :
+        wait "$sandbox_pid" 2>/dev/null || :
+    fi
+    if [ "$postgres_ours" = yes ]; then stop_postgres; fi
+}
+trap 'stop; exit 143' TERM
+trap 'stop; exit 130' INT
+trap stop EXIT
+
+if [ -z "${DATABASE_URL:-}${DATABASE_URL_FILE:-}" ]; then
+    . ./scripts/postgres.sh
+    start_postgres "$CONCORD_DATA_DIR"
+    postgres_ours=yes
+    export DATABASE_URL=$POSTGRES_URL
+fi
+
+if [ -z "${STRIPE_API_KEY:-}${STRIPE_API_KEY_FILE:-}" ]; then
+    # Keys of the stand-in on this machine alone; they open nothing anywhere else.
+    export STRIPE_API_KEY=sk_test_sandbox STRIPE_WEBHOOK_SECRET=whsec_sandbox STRIPE_API_BASE="http://$sandbox_listen"
+    target/release/sandbox --listen "$sandbox_listen" --state "$CONCORD_DATA_DIR/sandbox.json" \
+        --api-key "$STRIPE_API_KEY" --webhook-secret "$STRIPE_WEBHOOK_SECRET" \
+        --webhook-url "http://$listen/api/v1/myproduct/stripewebhook/" >>"$CONCORD_DATA_DIR/sandbox.log" 2>&1 &
+    sandbox_pid=$!
+    await_port "$sandbox_listen" "$sandbox_pid" "the sandbox Stripe (its log: $CONCORD_DATA_DIR/sandbox.log)"
+fi
+
+target/release/concord run &
+concord_pid=$!
+await_ready "$listen" "$concord_pid"
+
+cat >&2 <<TXT
+
+Concord is running.
+  customers side by side   http://$listen/
+TXT
+[ -z "$sandbox_pid" ] || echo "  \"in Stripe\"              http://$sandbox_listen/" >&2
+cat >&2 <<TXT
+  SQL                      psql '$(public_url "$DATABASE_URL")'
+Try:
+  curl -s -X POST http://$listen/api/v1/myproduct/customers/ -H 'content-type: application/json' \\
+       -d '{"name":"Ada Lovelace","email":"ada@example.com"}'
+  target/release/concord customers list
+Ctrl-C stops everything.
+TXT
+
+wait "$concord_pid" && status=0 || status=$?
+concord_pid=''
+exit "$status"

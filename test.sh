@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Every test, from nothing: installs what is missing, then formatting, lints, unit and property tests, the simulation,
+# and the end-to-end tests against a real Postgres, a real browser and the sandbox Stripe. Services are started on free
+# ports in folders of their own, and always stopped.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'TXT'
+Usage: ./test.sh [--help] [--quick]
+
+  --quick    no end-to-end tests, fewer seeds of the simulation
+Longer runs: cargo run --release -p simulation -- --seeds 50000
+TXT
+}
+
+quick=no
+for arg in "$@"; do
+    case $arg in
+        -h | --help) usage; exit 0 ;;
+        --quick) quick=yes ;;
+        *) echo "test.sh: unknown option $arg (see ./test.sh --help)" >&2; exit 2 ;;
+    esac
+done
+
+. ./scripts/install.sh
+install_for test
+export CARGO_TERM_PROGRESS_WHEN=never
+
+say "formatting and lints"
+cargo fmt --all --check
+cargo clippy --workspace --all-targets --locked -q -- -D warnings
+if [ "$quick" = yes ]; then
+    say "tests, the quick ones"
+    CONCORD_SEEDS=200 cargo test --workspace --locked -q -- --skip end_to_end
+else
+    say "tests"
+    cargo test --workspace --locked
+fi
+say "all tests passed"
