@@ -1,0 +1,1 @@
+//! identify: who claims an e-mail, eldest first.

@@ -1,0 +1,1 @@
+//! resolve: which customer is this record?
