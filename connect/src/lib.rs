@@ -1,1 +1,27 @@
-//! See docs/design.md.
+//! What every connector shares: the contract of a source and a sink, and the conversation runner that drives each system.
+//!
+//! Everything said with a system about one record is one ordered *conversation* (docs/protocol.md, sections 1 and 2).
+//! The decisions are plain state machines; what touches the network, the clock or the log is a thin shell around them,
+//! so that the simulation runs the very code that production runs.
+//!
+//! Pure (no I/O, no clock, no randomness: time and jitter come in as arguments):
+//! - [`call`]: what an adapter is asked ([`Call`]) and what it answers ([`Reply`])
+//! - [`conversation`]: one request, from its first call to its known outcome
+//! - [`partition`]: the requests of one partition: whose turn it is, joined reads, list calls, the finished prefix
+//! - [`backoff`]: how long to wait before a call is repeated
+//!
+//! Shell:
+//! - [`contract`]: [`Source`] and [`Sink`], what a connector implements
+
+pub mod backoff;
+pub mod call;
+pub mod contract;
+pub mod conversation;
+pub mod health;
+pub mod partition;
+
+pub use call::{Call, Create, Delete, Refusal, Reply, Seen, Update};
+pub use contract::{Sink, Source, SourceError, perform};
+pub use conversation::{Conversation, Finished, Input, Moment, Step, Style};
+pub use health::{Health, Progress};
+pub use partition::{Batch, Options, Output, Partition, Ticket};

@@ -1,0 +1,554 @@
+//! The requests of one partition: whose turn it is (docs/protocol.md, rules 1 and 2).
+//!
+//! One request at a time per record, in the topic's order, many records at once; live ones before a backfill's. Adjoining reads
+//! of a record are one look, and reads of a backfill may be answered a page at a time by one list call.
+//!
+//! The driver offers what it reads from the topic ([`Partition::offer`]), takes calls whenever it may send one
+//! ([`Partition::next_call`]: from then on the call counts as sent), hands in the answers ([`Partition::on_reply`]), and
+//! publishes what is finished ([`Partition::take_batch`]) in one append with the finished prefix, then says so
+//! ([`Partition::committed`]). After a crash or a rebalance it starts anew, from the committed offset.
+
+mod memory;
+mod prefix;
+mod turns;
+
+use crate::{
+    backoff::Backoff,
+    call::{Call, Reply, Seen},
+    conversation::{Conversation, Finished, Input, Moment, Published, Step, Style, Terms},
+    health::Progress,
+};
+use memory::Memory;
+use prefix::Prefix;
+use rustc_hash::FxHashMap;
+use schemas::{
+    Action, ExternalId, Millis, Read, Request, SourceCustomer, System,
+    rules::{Rule, holds},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
+use turns::{Class, Turn, Turns};
+
+/// Names one call of a partition; each is used once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// How a partition is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub system: System,
+    pub style: Style,
+    pub backoff: Backoff,
+    /// The system has list calls: reads of a backfill are answered a page at a time.
+    pub lists: bool,
+    /// At most this many calls at once.
+    pub calls: usize,
+    /// At most about this many requests are held; more than a slice of a backfill, so that live ones behind it are seen.
+    pub room: usize,
+    /// For this many records the last published result is remembered.
+    pub memory: usize,
+}
+
+impl Options {
+    pub fn new(system: System, style: Style) -> Self {
+        Options { system, style, backoff: Backoff::default(), lists: false, calls: 32, room: 4_000, memory: 10_000 }
+    }
+}
+
+/// Something to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// To `customers.<system>`.
+    Result { key: String, result: SourceCustomer },
+    /// A `Read` without notices to `requests.<system>`: this record is to be looked at next.
+    Ask { id: ExternalId },
+    /// To `requests.<system>.dlq`: the request at this offset cannot be answered.
+    Dead { offset: i64, key: String, reason: String },
+}
+
+/// What is to be published at once: outputs in order, and the end of the finished prefix (the offset to commit).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    pub outputs: Vec<Output>,
+    /// `None`: as before.
+    pub finished: Option<i64>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.outputs.is_empty() && self.finished.is_none()
+    }
+}
+
+/// One partition's scheduler. Pure: the same calls in the same order give the same answers.
+#[derive(Debug)]
+pub struct Partition {
+    options: Options,
+    prefix: Prefix,
+    records: FxHashMap<Arc<str>, Record>,
+    turns: Turns,
+    /// Records that wait, by when they are due.
+    waits: BTreeSet<(Millis, Arc<str>)>,
+    /// Idle records whose next request is a read of this page, to be answered by one list call.
+    pages: FxHashMap<String, BTreeSet<Arc<str>>>,
+    /// How often a page's list call failed in a row.
+    page_failures: FxHashMap<String, u32>,
+    calls: BTreeMap<Ticket, Under>,
+    next_ticket: u64,
+    outputs: Vec<Output>,
+    /// The order of a record's newest result, while it is not published.
+    unpublished: FxHashMap<String, i64>,
+    memory: Memory,
+    progress: Progress,
+}
+
+/// A record's requests.
+#[derive(Debug, Default)]
+struct Record {
+    queue: VecDeque<Taken>,
+    talk: Talk,
+    /// How many of the requests held are live (those under way included).
+    live: usize,
+    /// What a list call lacked is read singly.
+    singly: bool,
+    /// A list call failed: not before this, unless something live comes.
+    not_before: Option<Millis>,
+    /// Where it is entered: its turn, its wait, its page.
+    turn: Option<Turn>,
+    wait: Option<Millis>,
+    page: Option<String>,
+}
+
+/// A request taken from the topic.
+#[derive(Debug)]
+struct Taken {
+    offset: i64,
+    asked_at: Millis,
+    action: Action,
+}
+
+impl Taken {
+    fn is_read(&self) -> bool {
+        matches!(self.action, Action::Read(_))
+    }
+
+    fn is_live(&self) -> bool {
+        self.page().is_none()
+    }
+
+    fn page(&self) -> Option<&String> {
+        match &self.action {
+            Action::Read(read) => read.page.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// What goes on with a record.
+#[derive(Debug, Default)]
+enum Talk {
+    #[default]
+    Idle,
+    /// Its own conversation, about these offsets (and whether each is live).
+    Own { conversation: Box<Conversation>, about: Vec<(i64, bool)>, pending: Pending },
+    /// A list call answers these reads.
+    Listed { reads: Vec<Taken> },
+}
+
+#[derive(Debug)]
+enum Pending {
+    /// This call is to be sent.
+    Call(Call),
+    Answer,
+    Wait(Millis),
+}
+
+/// What a call that was sent is for.
+#[derive(Debug)]
+enum Under {
+    Record(Arc<str>),
+    Page { page: String, keys: Vec<Arc<str>> },
+}
+
+impl Partition {
+    /// Begins at the committed offset.
+    pub fn new(options: Options, committed: i64) -> Self {
+        let memory = Memory::new(options.memory);
+        Partition {
+            options,
+            prefix: Prefix::new(committed),
+            records: FxHashMap::default(),
+            turns: Turns::default(),
+            waits: BTreeSet::new(),
+            pages: FxHashMap::default(),
+            page_failures: FxHashMap::default(),
+            calls: BTreeMap::new(),
+            next_ticket: 0,
+            outputs: Vec::new(),
+            unpublished: FxHashMap::default(),
+            memory,
+            progress: Progress::default(),
+        }
+    }
+
+    /// A request of the topic, in order of offset; `appended_at`: its record's timestamp. One that was offered before is ignored.
+    pub fn offer(&mut self, offset: i64, key: &str, request: Request, appended_at: Millis) {
+        if !self.prefix.take(offset) {
+            return;
+        }
+        let taken = Taken { offset, asked_at: appended_at, action: request.action };
+        let key: Arc<str> = match self.records.get_key_value(key) {
+            Some((known, _)) => known.clone(),
+            None => key.into(),
+        };
+        let record = self.records.entry(key.clone()).or_default();
+        if taken.is_live() {
+            record.live += 1;
+            self.progress.live += 1;
+        } else {
+            self.progress.backfill += 1;
+        }
+        record.queue.push_back(taken);
+        self.place(&key);
+    }
+
+    /// A record of the topic that is no request (the driver reports it): it is finished.
+    pub fn skip(&mut self, offset: i64) {
+        if self.prefix.take(offset) {
+            self.prefix.finish(offset);
+        }
+    }
+
+    /// How many more requests it takes now.
+    pub fn room(&self) -> usize {
+        self.options.room.saturating_sub(self.prefix.len())
+    }
+
+    /// The end of the finished prefix.
+    pub fn finished(&self) -> i64 {
+        self.prefix.end()
+    }
+
+    /// Nothing is held, nothing is to be published.
+    pub fn is_idle(&self) -> bool {
+        self.prefix.len() == 0 && self.outputs.is_empty()
+    }
+
+    /// When something that waits is due: ask for [`next_call`](Self::next_call) again then.
+    pub fn next_wake(&self) -> Option<Millis> {
+        self.waits.first().map(|(at, _)| *at)
+    }
+
+    pub fn progress(&self) -> Progress {
+        Progress { calls: self.calls.len(), ..self.progress }
+    }
+
+    /// The next call to send. It counts as sent: what is offered from now on does not share its answer.
+    pub fn next_call(&mut self, moment: Moment) -> Option<(Ticket, Call)> {
+        self.wake(moment);
+        while self.calls.len() < self.options.calls {
+            let turn = self.turns.first()?.clone();
+            if let Some(sent) = self.send(&turn, moment) {
+                return Some(sent);
+            }
+        }
+        None
+    }
+
+    /// What came of a call. An answer that comes twice, or to a call of an earlier life, is ignored.
+    pub fn on_reply(&mut self, ticket: Ticket, reply: Reply, moment: Moment) {
+        match self.calls.remove(&ticket) {
+            None => {}
+            Some(Under::Record(key)) => self.on_answer(&key, reply, moment),
+            Some(Under::Page { page, keys }) => self.on_page(page, keys, reply, moment),
+        }
+    }
+
+    /// All that is finished and not published yet. Publish it in one append, then call [`committed`](Self::committed).
+    pub fn take_batch(&mut self) -> Batch {
+        Batch { outputs: std::mem::take(&mut self.outputs), finished: self.prefix.give() }
+    }
+
+    /// The batch is published. Batches are committed in the order in which they were taken.
+    pub fn committed(&mut self, batch: &Batch) {
+        for output in &batch.outputs {
+            let Output::Result { key, result } = output else { continue };
+            let order = result.order.unwrap_or(0);
+            // A newer result that is not published yet makes this one useless: nobody may write upon it unseen.
+            if self.unpublished.get(key) == Some(&order) {
+                self.unpublished.remove(key);
+                self.memory.put(key, Published { order, fields: result.fields.clone() });
+            }
+        }
+    }
+
+    /// The batch was not published, and never will be as it was: its contents come again with the next one.
+    pub fn aborted(&mut self, batch: Batch) {
+        self.outputs.splice(0..0, batch.outputs);
+        if batch.finished.is_some() {
+            self.prefix.take_back();
+        }
+    }
+
+    /// Lets go on what is due.
+    fn wake(&mut self, moment: Moment) {
+        while let Some((at, key)) = self.waits.first().cloned() {
+            if at > moment.now {
+                break;
+            }
+            self.waits.pop_first();
+            let Some(record) = self.records.get_mut(&key) else { continue };
+            record.wait = None;
+            match &mut record.talk {
+                Talk::Own { conversation, .. } => {
+                    let step = conversation.next(Input::Due, moment);
+                    self.step(&key, step);
+                }
+                _ => {
+                    record.not_before = None;
+                    self.place(&key);
+                }
+            }
+        }
+    }
+
+    /// Sends the call whose turn it is; `None` if there was nothing to send after all.
+    fn send(&mut self, turn: &Turn, moment: Moment) -> Option<(Ticket, Call)> {
+        let key = turn.key.clone();
+        let record = self.records.get_mut(&key)?;
+        if matches!(record.talk, Talk::Idle) {
+            if let Some(page) = record.page.clone()
+                && self.pages.get(&page).is_some_and(|keys| keys.len() > 1)
+            {
+                return Some(self.send_page(page));
+            }
+            let taken = record.queue.pop_front()?;
+            let about = vec![(taken.offset, taken.is_live())];
+            let terms = Terms { system: self.options.system.clone(), style: self.options.style, backoff: self.options.backoff };
+            let published = self.memory.get(&key).filter(|_| !self.unpublished.contains_key(&*key));
+            let mut conversation = Box::new(Conversation::new(terms, &key, taken.offset, taken.asked_at, taken.action, published));
+            let step = conversation.next(Input::Start, moment);
+            record.talk = Talk::Own { conversation, about, pending: Pending::Answer };
+            self.step(&key, step);
+        }
+        let record = self.records.get_mut(&key)?;
+        record.join();
+        let Talk::Own { pending, .. } = &mut record.talk else { return None };
+        let Pending::Call(call) = std::mem::replace(pending, Pending::Answer) else { return None };
+        let ticket = self.ticket(Under::Record(key.clone()));
+        self.place(&key);
+        Some((ticket, call))
+    }
+
+    /// One list call for every idle record whose next request is a read of this page.
+    fn send_page(&mut self, page: String) -> (Ticket, Call) {
+        let keys: Vec<Arc<str>> = self.pages.get(&page).into_iter().flatten().cloned().collect();
+        for key in &keys {
+            if let Some(record) = self.records.get_mut(key) {
+                let mut reads = Vec::new();
+                while record.queue.front().is_some_and(Taken::is_read) {
+                    reads.extend(record.queue.pop_front());
+                }
+                record.talk = Talk::Listed { reads };
+            }
+            self.place(key);
+        }
+        let ticket = self.ticket(Under::Page { page: page.clone(), keys });
+        (ticket, Call::List { page })
+    }
+
+    fn ticket(&mut self, under: Under) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.calls.insert(ticket, under);
+        ticket
+    }
+
+    fn on_answer(&mut self, key: &Arc<str>, reply: Reply, moment: Moment) {
+        let Some(record) = self.records.get_mut(key) else { return };
+        if !holds(Rule::ReadsJoinedBeforeTheCall) {
+            record.join();
+        }
+        let Talk::Own { conversation, .. } = &mut record.talk else { return };
+        let step = conversation.next(Input::Reply(reply), moment);
+        self.step(key, step);
+    }
+
+    fn step(&mut self, key: &Arc<str>, step: Step) {
+        let Some(record) = self.records.get_mut(key) else { return };
+        let Talk::Own { about, pending, .. } = &mut record.talk else { return };
+        match step {
+            Step::Call(call) => *pending = Pending::Call(call),
+            Step::Wait { until } => *pending = Pending::Wait(until),
+            Step::Finish(finished) => {
+                let about = std::mem::take(about);
+                record.talk = Talk::Idle;
+                self.publish(finished);
+                self.finish(key, &about);
+            }
+            Step::Poison(reason) => {
+                let about = std::mem::take(about);
+                record.talk = Talk::Idle;
+                for (offset, _) in &about {
+                    self.outputs.push(Output::Dead { offset: *offset, key: key.to_string(), reason: reason.clone() });
+                }
+                self.finish(key, &about);
+            }
+        }
+        self.place(key);
+    }
+
+    fn on_page(&mut self, page: String, keys: Vec<Arc<str>>, reply: Reply, moment: Moment) {
+        let pause = match &reply {
+            Reply::Unknown { retry_after, .. } | Reply::Busy { retry_after, .. } => Some(*retry_after),
+            Reply::Unauthorized { .. } => Some(None),
+            _ => None,
+        };
+        let not_before = pause.map(|hint| {
+            let failures = self.page_failures.entry(page.clone()).or_default();
+            *failures += 1;
+            moment.now + self.options.backoff.pause(*failures, hint, moment.jitter)
+        });
+        if not_before.is_none() {
+            self.page_failures.remove(&page);
+        }
+        let mut found: FxHashMap<ExternalId, Seen> = match reply {
+            Reply::Found(found) => found.into_iter().map(|seen| (seen.id.clone(), seen)).collect(),
+            _ => FxHashMap::default(),
+        };
+        for key in keys {
+            let Some(record) = self.records.get_mut(&key) else { continue };
+            let Talk::Listed { reads } = std::mem::take(&mut record.talk) else { continue };
+            match found.remove(&ExternalId::new(&*key)) {
+                Some(seen) => {
+                    let order = reads.last().map_or(0, |read| read.offset) + 1;
+                    let about: Vec<_> = reads.iter().map(|read| (read.offset, read.is_live())).collect();
+                    let mut result = seen.result(order);
+                    result.notices = reads.into_iter().filter_map(Taken::into_read).flat_map(|read| read.notices).collect();
+                    self.publish(Finished { key: key.to_string(), result, asks: Vec::new() });
+                    self.finish(&key, &about);
+                }
+                None => {
+                    record.not_before = not_before;
+                    record.singly = not_before.is_none();
+                    for read in reads.into_iter().rev() {
+                        record.queue.push_front(read);
+                    }
+                }
+            }
+            self.place(&key);
+        }
+    }
+
+    fn publish(&mut self, finished: Finished) {
+        let Finished { key, result, asks } = finished;
+        if let Some(order) = result.order.filter(|order| *order > 0) {
+            self.unpublished.insert(key.clone(), order);
+        }
+        self.outputs.push(Output::Result { key, result });
+        self.outputs.extend(asks.into_iter().map(|id| Output::Ask { id }));
+    }
+
+    fn finish(&mut self, key: &Arc<str>, about: &[(i64, bool)]) {
+        for (offset, live) in about {
+            self.prefix.finish(*offset);
+            self.progress.answered += 1;
+            if *live {
+                self.progress.live -= 1;
+                if let Some(record) = self.records.get_mut(key) {
+                    record.live -= 1;
+                }
+            } else {
+                self.progress.backfill -= 1;
+                self.progress.backfilled += 1;
+            }
+        }
+        if let Some(record) = self.records.get_mut(key) {
+            record.singly = false;
+        }
+    }
+
+    /// Enters a record where it belongs now: among the turns, the waits, the pages, or nowhere.
+    fn place(&mut self, key: &Arc<str>) {
+        let Some(record) = self.records.get_mut(key) else { return };
+        if let Some(turn) = record.turn.take() {
+            self.turns.remove(&turn);
+        }
+        if let Some(at) = record.wait.take() {
+            self.waits.remove(&(at, key.clone()));
+        }
+        if let Some(page) = record.page.take()
+            && let Some(keys) = self.pages.get_mut(&page)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.pages.remove(&page);
+            }
+        }
+        let class = if record.live > 0 { Class::Live } else { Class::Backfill };
+        let offset = match &record.talk {
+            Talk::Idle => match record.queue.front() {
+                None => {
+                    self.records.remove(key);
+                    return;
+                }
+                Some(_) if class == Class::Backfill && record.not_before.is_some() => {
+                    let at = record.not_before.unwrap_or_default();
+                    record.wait = Some(at);
+                    self.waits.insert((at, key.clone()));
+                    return;
+                }
+                Some(next) => {
+                    if let Some(page) = next.page()
+                        && class == Class::Backfill
+                        && self.options.lists
+                        && !record.singly
+                    {
+                        record.page = Some(page.clone());
+                        self.pages.entry(page.clone()).or_default().insert(key.clone());
+                    }
+                    next.offset
+                }
+            },
+            Talk::Own { pending: Pending::Call(_), about, .. } => about.first().map_or(0, |(offset, _)| *offset),
+            Talk::Own { pending: Pending::Wait(at), .. } => {
+                record.wait = Some(*at);
+                self.waits.insert((*at, key.clone()));
+                return;
+            }
+            Talk::Own { pending: Pending::Answer, .. } | Talk::Listed { .. } => return,
+        };
+        let turn = Turn { class, offset, key: key.clone() };
+        record.turn = Some(turn.clone());
+        self.turns.add(turn);
+    }
+}
+
+impl Record {
+    /// Adjoining reads at the front of the queue join the conversation, if it only reads.
+    fn join(&mut self) {
+        let Talk::Own { conversation, about, .. } = &mut self.talk else { return };
+        if !conversation.reads() {
+            return;
+        }
+        while self.queue.front().is_some_and(Taken::is_read) {
+            let Some(taken) = self.queue.pop_front() else { return };
+            about.push((taken.offset, taken.is_live()));
+            let offset = taken.offset;
+            if let Some(read) = taken.into_read() {
+                conversation.join(offset, read);
+            }
+        }
+    }
+}
+
+impl Taken {
+    fn into_read(self) -> Option<Read> {
+        match self.action {
+            Action::Read(read) => Some(read),
+            _ => None,
+        }
+    }
+}
