@@ -115,12 +115,10 @@ impl Address {
 /// A field's value. `null`, `""` and an address of six empty lines are all [`Value::Empty`]: build with `From`.
 ///
 /// The order is the last tie-break of a conflict (non-empty is greater), so it must never change.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     #[default]
-    #[serde(rename = "null")]
     Empty,
-    #[serde(rename = "string")]
     Text(Box<str>),
     Address(Box<Address>),
 }
@@ -167,6 +165,45 @@ impl From<Address> for Value {
 impl From<Option<Address>> for Value {
     fn from(address: Option<Address>) -> Self {
         address.map_or(Value::Empty, Value::from)
+    }
+}
+
+/// As what it is: nothing, a text or an address (in Avro the union `["null", "string", "Address"]`).
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Empty => s.serialize_none(),
+            Value::Text(text) => s.serialize_str(text),
+            Value::Address(address) => address.serialize(s),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> serde::de::Visitor<'de> for Any {
+            type Value = Value;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("nothing, a text or an address")
+            }
+            fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+                Ok(Value::Empty)
+            }
+            fn visit_none<E: serde::de::Error>(self) -> Result<Value, E> {
+                Ok(Value::Empty)
+            }
+            fn visit_some<D: Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
+                d.deserialize_any(self)
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+                Ok(Value::from(text))
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+                Address::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Value::from)
+            }
+        }
+        d.deserialize_any(Any)
     }
 }
 

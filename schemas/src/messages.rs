@@ -1,5 +1,8 @@
 //! The messages of the sync protocol (docs/protocol.md, section 1), one Rust type per Avro record.
 //!
+//! An enum of records is a union in Avro, and its variants are called as the records are (serde_avro_fast writes the short name
+//! and reads the full one). A field that was added later needs a default on both sides, here and in the `.avsc`.
+//!
 //! Times are milliseconds since the epoch ([`Millis`], Avro `timestamp-millis`), by the clock that the field's comment names.
 
 use crate::{CustomerFields, CustomerId, ExternalId, Field, System, Value, Values, WriteId};
@@ -50,9 +53,13 @@ pub struct Request {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
+    #[serde(alias = "concord.Read")]
     Read(Read),
+    #[serde(alias = "concord.Write")]
     Write(Write),
+    #[serde(alias = "concord.Delete")]
     Delete(Delete),
+    #[serde(alias = "concord.Create")]
     Create(Create),
 }
 
@@ -177,8 +184,11 @@ pub struct IdentifyMessage {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IdentifyBody {
+    #[serde(rename = "Question", alias = "concord.Question")]
     Ask(Question),
+    #[serde(alias = "concord.Claim")]
     Claim(Claim),
+    #[serde(alias = "concord.Release")]
     Release(Release),
 }
 
@@ -227,11 +237,16 @@ pub struct UnifyMessage {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UnifyBody {
+    #[serde(rename = "RecordResult", alias = "concord.RecordResult")]
     Result(RecordResult),
+    #[serde(alias = "concord.Question")]
     Question(Question),
+    #[serde(alias = "concord.Status")]
     Status(Status),
+    #[serde(alias = "concord.Walk")]
     Walk(Walk),
     /// A link that came for an incarnation that is over (rule 12).
+    #[serde(alias = "concord.Gone")]
     Gone(Gone),
 }
 
