@@ -1,1 +1,45 @@
-//! See docs/design.md.
+//! Stream processing with the names and the semantics of Kafka Streams, without a broker.
+//!
+//! A [`Topology`] of sources, [`Processor`]s, sinks and key-value stores, built by hand or by the operators of a [`StreamsBuilder`], is split into
+//! sub-topologies; one sub-topology on one partition is a [`Task`]. A task is pure: records and time go in, and outputs, store changes and the offsets
+//! that they cover come out. Who feeds it is a driver: [`TopologyTestDriver`] in memory for tests, [`embedded`] on one SQLite file.
+//!
+//! | module | what |
+//! |---|---|
+//! | `record` | [`Record`], [`Headers`], and records as topics hold them ([`ConsumerRecord`], [`ProducerRecord`]) |
+//! | `serde` | [`Serde`] and the built-in ones; null is `Option` by [`Serde::nullable`] |
+//! | `processor` | [`Processor`], [`ProcessorContext`], punctuators |
+//! | `store` | [`StoreBuilder`], [`KeyValueStore`], the overlay of a transaction, [`StateBacking`] |
+//! | `topology` | [`Topology`], sub-topologies, internal topics, [`Topology::describe`] |
+//! | `task` | [`Task`], and [`TaskConfig`] with the [`ExceptionHandler`] |
+//! | `dsl` | [`StreamsBuilder`], `KStream`, `KTable` |
+//! | `test_driver` | [`TopologyTestDriver`] |
+//! | [`embedded`] | the log and the driver on SQLite |
+
+pub mod embedded;
+
+mod error;
+mod partition;
+mod processor;
+mod record;
+mod serde;
+mod sink;
+mod source;
+mod store;
+mod task;
+mod topology;
+
+pub use error::{
+    ErrorHandlerContext, ExceptionHandler, Phase, ProcessorError, Response, TaskError, dead_letter_queue, dlq_headers, log_and_continue,
+    log_and_fail,
+};
+pub use partition::{murmur2, partition_for_key};
+pub use processor::{Env, Processor, ProcessorContext, PunctuationType, ScheduleId};
+pub use record::{ConsumerRecord, Header, Headers, ProducerRecord, Record, RecordMetadata, TopicPartition};
+pub use serde::{BytesSerde, DoubleSerde, IntegerSerde, LongSerde, Nullable, Serde, SerdeError, StringSerde};
+pub use sink::{StreamPartitioner, TopicName};
+pub use store::{KeyValueStore, MemoryBacking, StateBacking, StateError, StoreBuilder, StoreChanges, StoreInstance, StoreRange, StoreRef};
+pub use task::{Task, TaskConfig, TaskId};
+pub use topology::{
+    BuiltStore, BuiltTopology, DescribedNode, InternalTopic, SubTopology, SubtopologyDescription, Topology, TopologyDescription, TopologyError,
+};
