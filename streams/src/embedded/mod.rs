@@ -1,0 +1,42 @@
+//! The embedded driver: topics, group offsets and state stores in one SQLite file, with no broker to install.
+//!
+//! [`Log`] is the handle: it appends (durable when it returns), reads, and starts a topology on the log. One writer thread owns the
+//! connection that writes. It gathers what is appended from outside, lets the topology run through all its hops, and commits all
+//! of it at once: input offsets, outputs and store changes agree after any crash.
+//!
+//! | module | why it exists |
+//! |---|---|
+//! | `log`, `reader` | the handles: of the process that runs the log, and of any other that looks into it |
+//! | `jobs`, `writer` | the queue to the writer thread, and the thread |
+//! | `round` | what one commit will hold |
+//! | `database`, `queries`, `catalog`, `headers` | the file: its tables, its reads, its topics |
+//! | `folder_lock`, `free_space` | one process per folder; a disk that fills up |
+
+mod catalog;
+mod clock;
+mod database;
+mod error;
+mod folder_lock;
+mod free_space;
+mod headers;
+mod jobs;
+mod log;
+mod options;
+mod queries;
+mod reader;
+mod readers;
+mod record;
+mod round;
+mod topics;
+mod trouble;
+mod wal;
+mod writer;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use error::{ErrorClass, LogError};
+pub use log::Log;
+pub use options::{Cleanup, Options, TopicConfig};
+pub use reader::LogReader;
+pub use record::Append;
+
+pub use crate::{ConsumerRecord, Headers, ProducerRecord, TopicPartition};

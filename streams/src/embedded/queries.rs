@@ -1,0 +1,126 @@
+//! Reads that both the running log and other processes use.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::{LogError, headers};
+use crate::{ConsumerRecord, TopicPartition};
+
+/// Committed records of a partition from `from` on: at most `max_records`, and no more once `max_bytes` are reached (at least one
+/// record, however large).
+pub(super) fn read(
+    connection: &Connection,
+    id: i64,
+    tp: &TopicPartition,
+    from: i64,
+    max_records: usize,
+    max_bytes: usize,
+) -> Result<Vec<ConsumerRecord>, LogError> {
+    let failed = |error| LogError::sqlite(format!("reading {tp} from offset {from}"), error);
+    let limit = i64::try_from(max_records).unwrap_or(i64::MAX);
+    let mut statement = connection
+        .prepare_cached("SELECT offset, timestamp, key, value, headers FROM records WHERE tp = ? AND offset >= ? ORDER BY offset LIMIT ?")
+        .map_err(failed)?;
+    let mut rows = statement.query((id, from, limit)).map_err(failed)?;
+    let mut records = Vec::new();
+    let mut bytes = 0;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let record = record_of_row(row, &tp.topic, tp.partition)?;
+        bytes += record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len);
+        records.push(record);
+        if bytes >= max_bytes {
+            break;
+        }
+    }
+    Ok(records)
+}
+
+fn record_of_row(row: &Row<'_>, topic: &Arc<str>, partition: i32) -> Result<ConsumerRecord, LogError> {
+    let failed = |error| LogError::sqlite(format!("reading a record of {topic}-{partition}"), error);
+    let headers = headers::decode(blob(row, 4).map_err(failed)?)?;
+    Ok(ConsumerRecord {
+        topic: topic.clone(),
+        partition,
+        offset: row.get(0).map_err(failed)?,
+        timestamp: row.get(1).map_err(failed)?,
+        key: blob(row, 2).map_err(failed)?.map(Bytes::copy_from_slice),
+        value: blob(row, 3).map_err(failed)?.map(Bytes::copy_from_slice),
+        headers,
+    })
+}
+
+/// A blob of a row, borrowed; `None` for NULL.
+pub(super) fn blob<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Option<&'a [u8]>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        value => Ok(Some(value.as_blob()?)),
+    }
+}
+
+/// A group's offset in a partition: that of the next record it will process.
+pub(super) fn committed(connection: &Connection, group: &str, id: i64) -> Result<Option<i64>, LogError> {
+    connection
+        .prepare_cached("SELECT next FROM group_offsets WHERE \"group\" = ? AND tp = ?")
+        .and_then(|mut statement| statement.query_row((group, id), |row| row.get(0)).optional())
+        .map_err(|error| LogError::sqlite(format!("reading the offsets of group {group:?}"), error))
+}
+
+/// One entry of a state store, as committed.
+pub(super) fn store_entry(
+    connection: &Connection,
+    application: &str,
+    store: &str,
+    partition: i32,
+    key: &[u8],
+) -> Result<Option<Bytes>, LogError> {
+    connection
+        .prepare_cached(
+            "SELECT value FROM entries JOIN stores USING (store) WHERE application = ? AND name = ? AND partition = ? AND key = ?",
+        )
+        .and_then(|mut statement| {
+            statement.query_row((application, store, partition, key), |row| row.get::<_, Vec<u8>>(0).map(Bytes::from)).optional()
+        })
+        .map_err(|error| LogError::sqlite(format!("reading store {store:?}"), error))
+}
+
+/// Every group's offsets: (group, partition, next).
+pub(super) fn groups(connection: &Connection) -> Result<Vec<(String, TopicPartition, i64)>, LogError> {
+    connection
+        .prepare_cached(
+            "SELECT \"group\", name, partition, group_offsets.next FROM group_offsets JOIN partitions USING (tp) JOIN topics USING (topic)
+             ORDER BY 1, 2, 3",
+        )
+        .and_then(|mut statement| {
+            let row = |row: &Row<'_>| Ok((row.get(0)?, TopicPartition::new(row.get::<_, String>(1)?, row.get(2)?), row.get(3)?));
+            statement.query_map([], row)?.collect()
+        })
+        .map_err(|error| LogError::sqlite("reading the group offsets", error))
+}
+
+/// A partition's row.
+pub(super) struct PartitionRow {
+    pub(super) id: i64,
+    pub(super) beginning: i64,
+    pub(super) end: i64,
+}
+
+/// Looks a partition up in the tables.
+pub(super) fn partition(connection: &Connection, tp: &TopicPartition) -> Result<PartitionRow, LogError> {
+    let row = connection
+        .prepare_cached(
+            "SELECT tp, beginning, next FROM topics LEFT JOIN partitions ON partitions.topic = topics.topic AND partition = ? WHERE name = ?",
+        )
+        .and_then(|mut statement| {
+            let row = |row: &Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get(1)?, row.get(2)?));
+            statement.query_row((tp.partition, &*tp.topic), row).optional()
+        })
+        .map_err(|error| LogError::sqlite(format!("looking up {tp}"), error))?;
+    match row {
+        None => Err(LogError::UnknownTopic(tp.topic.to_string())),
+        Some((Some(id), Some(beginning), Some(end))) => Ok(PartitionRow { id, beginning, end }),
+        Some(_) => Err(LogError::UnknownPartition(tp.clone())),
+    }
+}
