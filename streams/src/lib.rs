@@ -27,6 +27,7 @@ mod sink;
 mod source;
 mod store;
 mod task;
+mod test_driver;
 mod topology;
 
 pub use error::{
@@ -40,6 +41,10 @@ pub use serde::{BytesSerde, DoubleSerde, IntegerSerde, LongSerde, Nullable, Serd
 pub use sink::{StreamPartitioner, TopicName};
 pub use store::{KeyValueStore, MemoryBacking, StateBacking, StateError, StoreBuilder, StoreChanges, StoreInstance, StoreRange, StoreRef};
 pub use task::{Task, TaskConfig, TaskId};
+pub use test_driver::{
+    Chooser, Pending, TestDriverConfig, TestDriverError, TestInputTopic, TestKeyValueStore, TestOutputTopic, TopologyTestDriver,
+};
 pub use topology::{
-    BuiltStore, BuiltTopology, DescribedNode, InternalTopic, SubTopology, SubtopologyDescription, Topology, TopologyDescription, TopologyError,
+    BuiltStore, BuiltTopology, DescribedNode, InternalTopic, SubTopology, SubtopologyDescription, Topology, TopologyDescription,
+    TopologyError,
 };

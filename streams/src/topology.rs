@@ -8,7 +8,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub(crate) use build::{BuiltNode, BuiltRole};
+pub(crate) use build::BuiltRole;
 pub use build::{BuiltStore, BuiltTopology, InternalTopic, SubTopology};
 pub use describe::{DescribedNode, SubtopologyDescription, TopologyDescription};
 

@@ -56,13 +56,18 @@ pub struct MemoryBacking {
 impl MemoryBacking {
     /// Takes over the changes of a commit.
     pub fn apply(&mut self, changes: &super::StoreChanges<'_>) {
-        let store = self.stores.entry((changes.store.index, changes.store.partition)).or_default();
         for (key, value) in changes.entries() {
-            match value {
-                Some(value) => store.insert(key.clone(), value.clone()),
-                None => store.remove(key),
-            };
+            self.put(changes.store.index, changes.store.partition, key.clone(), value.clone());
         }
+    }
+
+    /// Sets or removes one entry of a store, which is named by its place among the stores of the topology.
+    pub fn put(&mut self, store: usize, partition: i32, key: Bytes, value: Option<Bytes>) {
+        let store = self.stores.entry((store, partition)).or_default();
+        match value {
+            Some(value) => store.insert(key, value),
+            None => store.remove(&key),
+        };
     }
 }
 
