@@ -39,10 +39,28 @@ impl JsonError {
 }
 
 /// The value that the datum is. Logical types are left as what is underneath.
-pub fn decode(mut datum: &[u8], schema: &Schema) -> Result<Value, DatumError> {
+pub fn decode(datum: &[u8], schema: &Schema) -> Result<Value, DatumError> {
     let reader = GenericDatumReader::builder(schema.plain()).build().map_err(|e| DatumError::Datum(e.to_string()))?;
+    let mut datum = Datum { rest: datum, starved: false };
     let value = reader.read_value(&mut datum).map_err(|e| DatumError::Datum(e.to_string()))?;
-    if datum.is_empty() { Ok(value) } else { Err(DatumError::Trailing(datum.len())) }
+    match datum {
+        Datum { starved: true, .. } => Err(DatumError::Datum("it ends too early".into())),
+        Datum { rest: [], .. } => Ok(value),
+        Datum { rest, .. } => Err(DatumError::Trailing(rest.len())),
+    }
+}
+
+/// apache-avro takes the end of the bytes, where a union should be, for null: so remember that more was wanted than there is.
+struct Datum<'a> {
+    rest: &'a [u8],
+    starved: bool,
+}
+
+impl std::io::Read for Datum<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.starved |= self.rest.is_empty() && !buffer.is_empty();
+        self.rest.read(buffer)
+    }
 }
 
 /// The datum of a value as [`decode`] and [`from_json`] make it.

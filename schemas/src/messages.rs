@@ -183,6 +183,7 @@ pub struct IdentifyMessage {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "goes straight into bytes or a decision, never into a collection")]
 pub enum IdentifyBody {
     #[serde(rename = "Question", alias = "concord.Question")]
     Ask(Question),
