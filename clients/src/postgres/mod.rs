@@ -1,0 +1,22 @@
+//! The product's Postgres table, any table: which column holds which field, what is noticed of it, and how it is read.
+//!
+//! - [`config`]: the table as configured; [`table`]: as the database has it, with the pieces of SQL that name its columns
+//! - [`slot`]: a row's columns ⇄ a customer's fields (pure)
+//! - [`attach`]: the schema `concord`, and the triggers of [`trigger`] on the table
+//! - [`error`]: what an error of the database means
+//!
+//! Every name in SQL text is qualified with its schema and quoted. Nothing here decides what is written.
+
+pub mod attach;
+pub mod config;
+pub mod error;
+pub mod slot;
+pub mod table;
+pub mod trigger;
+
+pub use attach::{AttachError, Attached, attach, detach, migrate, prepare};
+pub use config::{ConfigError, TableConfig};
+pub use error::{Fault, Refusal, classify};
+pub use slot::{AddressLine, Shape, Slot};
+pub use table::{Table, TableError};
+pub use trigger::CHANNEL;
