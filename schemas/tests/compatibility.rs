@@ -6,8 +6,10 @@ fn record(fields: &str) -> String {
     format!(r#"{{"type":"record","name":"R","namespace":"t","fields":[{fields}]}}"#)
 }
 
-/// (what, the writer's schema, the reader's, where it cannot be read and a part of why; none: it can)
-fn cases() -> Vec<(&'static str, String, String, Option<(&'static str, &'static str)>)> {
+/// What, the writer's schema, the reader's; where it cannot be read and a part of why (none: it can).
+type Case = (&'static str, String, String, Option<(&'static str, &'static str)>);
+
+fn cases() -> Vec<Case> {
     let field = |kind: &str| record(&format!(r#"{{"name":"a","type":{kind}}}"#));
     let enumeration = |symbols: &str, rest: &str| field(&format!(r#"{{"type":"enum","name":"E","symbols":[{symbols}]{rest}}}"#));
     let list = |value: &str| {
