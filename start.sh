@@ -64,13 +64,14 @@ if [ -z "${DATABASE_URL:-}${DATABASE_URL_FILE:-}" ]; then
     start_postgres "$CONCORD_DATA_DIR"
     postgres_ours=yes
     export DATABASE_URL=$POSTGRES_URL
+    printf '%s\n' "$POSTGRES_URL" >"$CONCORD_DATA_DIR/database-url"
 fi
 
 if [ -z "${STRIPE_API_KEY:-}${STRIPE_API_KEY_FILE:-}" ]; then
     # Keys of the stand-in on this machine alone; they open nothing anywhere else.
     export STRIPE_API_KEY=sk_test_sandbox STRIPE_WEBHOOK_SECRET=whsec_sandbox STRIPE_API_BASE="http://$sandbox_listen"
-    target/release/sandbox --listen "$sandbox_listen" --state "$CONCORD_DATA_DIR/sandbox.json" \
-        --api-key "$STRIPE_API_KEY" --webhook-secret "$STRIPE_WEBHOOK_SECRET" \
+    target/release/sandbox stripe --listen "$sandbox_listen" --state "$CONCORD_DATA_DIR/sandbox.json" \
+        --key "$STRIPE_API_KEY" --rate-limit 100 --webhook-secret "$STRIPE_WEBHOOK_SECRET" \
         --webhook-url "http://$listen/api/v1/myproduct/stripewebhook/" >>"$CONCORD_DATA_DIR/sandbox.log" 2>&1 &
     sandbox_pid=$!
     await_port "$sandbox_listen" "$sandbox_pid" "the sandbox Stripe (its log: $CONCORD_DATA_DIR/sandbox.log)"
