@@ -3,6 +3,7 @@
 use crate::call::{Call, Create, Delete, Refusal, Reply, Update};
 use async_trait::async_trait;
 use schemas::{CustomerId, ExternalId, Millis};
+use tokio_util::sync::CancellationToken;
 
 /// How a system is read, and how its changes are noticed.
 ///
@@ -17,6 +18,13 @@ pub trait Source: Send + Sync {
     async fn list(&self, page: &str) -> Option<Reply> {
         let _ = page;
         None
+    }
+
+    /// Notices changes, and publishes them ([`Requests`](crate::Requests)), until the shutdown: events from where its cursor stands, the first
+    /// backfill ([`Slices`](crate::Slices), then [`Walks::import`](crate::Walks::import)), sweeps. An error ends it; it is run again after a pause.
+    async fn run(&self, shutdown: CancellationToken) -> Result<(), SourceError> {
+        shutdown.cancelled().await;
+        Ok(())
     }
 }
 

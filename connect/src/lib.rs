@@ -12,16 +12,30 @@
 //!
 //! Shell:
 //! - [`contract`]: [`Source`] and [`Sink`], what a connector implements
+//! - [`runner`]: drives the partitions of `requests.<system>` on the log: rate limits, time-outs, health, metrics
+//! - [`requests`]: how a source says that something changed
+//! - [`cursors`]: what a connector must remember; [`backfill`]: a backfill's reads in slices; [`walks`]: what follows an import
 
+pub mod backfill;
 pub mod backoff;
 pub mod call;
 pub mod contract;
 pub mod conversation;
+pub mod cursors;
+pub mod error;
 pub mod health;
 pub mod partition;
+pub mod requests;
+pub mod topics;
+pub mod walks;
 
+pub use backfill::Slices;
 pub use call::{Call, Create, Delete, Refusal, Reply, Seen, Update};
 pub use contract::{Sink, Source, SourceError, perform};
 pub use conversation::{Conversation, Finished, Input, Moment, Step, Style};
+pub use cursors::Cursors;
+pub use error::ConnectError;
 pub use health::{Health, Progress};
 pub use partition::{Batch, Options, Output, Partition, Ticket};
+pub use requests::Requests;
+pub use walks::Walks;

@@ -29,7 +29,8 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
-use turns::{Class, Turn, Turns};
+pub use turns::Urgency;
+use turns::{Turn, Turns};
 
 /// Names one call of a partition; each is used once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -223,7 +224,7 @@ impl Partition {
 
     /// How many more requests it takes now.
     pub fn room(&self) -> usize {
-        self.options.room.saturating_sub(self.prefix.len())
+        self.options.room.saturating_sub(self.progress.live + self.progress.backfill)
     }
 
     /// The end of the finished prefix.
@@ -243,6 +244,13 @@ impl Partition {
 
     pub fn progress(&self) -> Progress {
         Progress { calls: self.calls.len(), ..self.progress }
+    }
+
+    /// Whether [`next_call`](Self::next_call) would give one, and how urgent it is.
+    pub fn ready(&mut self, moment: Moment) -> Option<Urgency> {
+        self.wake(moment);
+        let free = self.calls.len() < self.options.calls;
+        self.turns.first().filter(|_| free).map(|turn| turn.urgency)
     }
 
     /// The next call to send. It counts as sent: what is offered from now on does not share its answer.
@@ -487,14 +495,14 @@ impl Partition {
                 self.pages.remove(&page);
             }
         }
-        let class = if record.live > 0 { Class::Live } else { Class::Backfill };
+        let urgency = if record.live > 0 { Urgency::Live } else { Urgency::Backfill };
         let offset = match &record.talk {
             Talk::Idle => match record.queue.front() {
                 None => {
                     self.records.remove(key);
                     return;
                 }
-                Some(_) if class == Class::Backfill && record.not_before.is_some() => {
+                Some(_) if urgency == Urgency::Backfill && record.not_before.is_some() => {
                     let at = record.not_before.unwrap_or_default();
                     record.wait = Some(at);
                     self.waits.insert((at, key.clone()));
@@ -502,7 +510,7 @@ impl Partition {
                 }
                 Some(next) => {
                     if let Some(page) = next.page()
-                        && class == Class::Backfill
+                        && urgency == Urgency::Backfill
                         && self.options.lists
                         && !record.singly
                     {
@@ -520,7 +528,7 @@ impl Partition {
             }
             Talk::Own { pending: Pending::Answer, .. } | Talk::Listed { .. } => return,
         };
-        let turn = Turn { class, offset, key: key.clone() };
+        let turn = Turn { urgency, offset, key: key.clone() };
         record.turn = Some(turn.clone());
         self.turns.add(turn);
     }

@@ -4,15 +4,15 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// Live edits go before backfill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Class {
+pub enum Urgency {
     Live,
     Backfill,
 }
 
-/// A record's turn: first by class, then by the offset of its oldest request.
+/// A record's turn: first by urgency, then by the offset of its oldest request.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Turn {
-    pub class: Class,
+    pub urgency: Urgency,
     pub offset: i64,
     pub key: Arc<str>,
 }

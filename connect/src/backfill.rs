@@ -1,0 +1,177 @@
+//! A backfill's reads, in slices: never more than so many unanswered per partition, so that live ones are not buried.
+
+use crate::{error::ConnectError, requests::Requests, topics::runner_group};
+use rustc_hash::FxHashMap;
+use schemas::{ExternalId, Read};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+use streams::{ProducerRecord, TopicPartition, embedded::Append, partition_for_key};
+
+/// Publishes the reads of a backfill (or a sweep), and knows which are answered.
+///
+/// A read is answered once a result of its record with a higher order is in `customers.<system>`, or the runner has committed
+/// past it. (The first alone tells while another record's request is stuck before it, the second where it became a dead letter.)
+pub struct Slices {
+    requests: Requests,
+    partitions: Vec<Unanswered>,
+    limit: usize,
+}
+
+struct Unanswered {
+    requests: TopicPartition,
+    results: TopicPartition,
+    /// Results before this are known.
+    seen: i64,
+    /// Offset of each read that is not answered → its record.
+    reads: BTreeMap<i64, String>,
+    by_record: FxHashMap<String, VecDeque<i64>>,
+}
+
+/// Unanswered reads per partition.
+pub const SLICE: usize = 1_000;
+
+/// Results come with a wake-up; dead letters are noticed this much later.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+impl Slices {
+    /// Begins with nothing unanswered: a backfill that is resumed publishes again what its cursor does not cover.
+    pub fn new(requests: Requests) -> Result<Self, ConnectError> {
+        Slices::with_limit(requests, SLICE)
+    }
+
+    pub fn with_limit(requests: Requests, limit: usize) -> Result<Self, ConnectError> {
+        let topics = requests.topics();
+        let partitions = (0..topics.partitions).map(|partition| {
+            let results = TopicPartition::new(topics.customers.clone(), partition);
+            let seen = requests.log().end_offset(&results).map_err(ConnectError::log(format!("reading {}", topics.customers)))?;
+            let requests = topics.requests_at(partition);
+            Ok(Unanswered { requests, results, seen, reads: BTreeMap::new(), by_record: FxHashMap::default() })
+        });
+        let partitions = partitions.collect::<Result<_, ConnectError>>()?;
+        Ok(Slices { requests, partitions, limit: limit.max(1) })
+    }
+
+    /// Publishes a read of each record of a page, as soon as there is room, in one append with `others` (a cursor). `page`: what
+    /// [`Source::list`](crate::Source::list) takes, where the system has list calls. A page larger than the limit goes out in parts.
+    pub async fn publish(&mut self, page: Option<&str>, records: &[ExternalId], others: Vec<ProducerRecord>) -> Result<(), ConnectError> {
+        let mut others = Some(others);
+        let parts: Vec<&[ExternalId]> = if records.is_empty() { vec![records] } else { records.chunks(self.limit).collect() };
+        for (n, part) in parts.iter().enumerate() {
+            let places: Vec<usize> = part.iter().map(|id| self.place(id)).collect();
+            while !self.has_room(&places) {
+                self.progress().await?;
+            }
+            // Reads of a backfill without list calls carry a page, too: it is what tells them from live ones.
+            let page = Some(page.unwrap_or_default().to_owned());
+            let reads = part.iter().map(|id| self.requests.read(id, Read { notices: Vec::new(), page: page.clone() }));
+            let mut append = reads.collect::<Result<Vec<_>, _>>()?;
+            if n + 1 == parts.len() {
+                append.extend(others.take().unwrap_or_default());
+            }
+            if append.is_empty() {
+                continue;
+            }
+            let offsets = self.requests.append(Append::of(append)).await?;
+            for ((id, place), offset) in part.iter().zip(places).zip(offsets) {
+                let partition = &mut self.partitions[place];
+                partition.reads.insert(offset, id.to_string());
+                partition.by_record.entry(id.to_string()).or_default().push_back(offset);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many reads are not answered yet.
+    pub fn unanswered(&self) -> usize {
+        self.partitions.iter().map(|partition| partition.reads.len()).sum()
+    }
+
+    /// Waits until every read is answered.
+    pub async fn answered(&mut self) -> Result<(), ConnectError> {
+        self.look()?;
+        while self.unanswered() > 0 {
+            self.progress().await?;
+        }
+        Ok(())
+    }
+
+    fn place(&self, id: &ExternalId) -> usize {
+        let partition = partition_for_key(id.as_str().as_bytes(), self.requests.topics().partitions);
+        usize::try_from(partition).unwrap_or_default()
+    }
+
+    fn has_room(&self, places: &[usize]) -> bool {
+        let mut wanted: FxHashMap<usize, usize> = FxHashMap::default();
+        for place in places {
+            *wanted.entry(*place).or_default() += 1;
+        }
+        wanted.into_iter().all(|(place, n)| {
+            let unanswered = self.partitions[place].reads.len();
+            unanswered == 0 || unanswered + n <= self.limit
+        })
+    }
+
+    /// Waits for new results, and looks at them.
+    async fn progress(&mut self) -> Result<(), ConnectError> {
+        let log = self.requests.log().clone();
+        let mut ends = Vec::new();
+        for partition in &self.partitions {
+            ends.push((log.watch(&partition.results).map_err(ConnectError::log("watching results"))?, partition.seen));
+        }
+        let news = ends.iter_mut().map(|(end, seen)| {
+            let seen = *seen;
+            Box::pin(async move {
+                if end.wait_for(|end| *end > seen).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            })
+        });
+        // Whatever ends the wait, everything is looked at.
+        let _ = tokio::time::timeout(PATIENCE, futures_util::future::select_all(news)).await;
+        self.look()
+    }
+
+    fn look(&mut self) -> Result<(), ConnectError> {
+        let group = runner_group(self.requests.system());
+        let topics = self.requests.topics().clone();
+        let log = self.requests.log().clone();
+        let failed = || ConnectError::log(format!("reading {}", topics.customers));
+        for partition in &mut self.partitions {
+            loop {
+                let records = log.read(&partition.results, partition.seen, 1_000, 1 << 20).map_err(failed())?;
+                let Some(last) = records.last() else { break };
+                partition.seen = last.offset + 1;
+                for record in records {
+                    let Some(Ok(key)) = record.key.as_deref().map(std::str::from_utf8) else { continue };
+                    if !partition.by_record.contains_key(key) {
+                        continue;
+                    }
+                    let order = record.value.and_then(|value| topics.customer.decode(&value).ok()).and_then(|result| result.order);
+                    partition.answer(key, order.unwrap_or(0));
+                }
+            }
+            let committed = log.committed(&group, &partition.requests).map_err(failed())?.unwrap_or(0);
+            while let Some((offset, key)) = partition.reads.first_key_value().filter(|(offset, _)| **offset < committed) {
+                let (order, key) = (offset + 1, key.clone());
+                partition.answer(&key, order);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Unanswered {
+    /// Every read of the record before this order is answered.
+    fn answer(&mut self, key: &str, order: i64) {
+        let Some(offsets) = self.by_record.get_mut(key) else { return };
+        while let Some(offset) = offsets.front().copied().filter(|offset| *offset < order) {
+            offsets.pop_front();
+            self.reads.remove(&offset);
+        }
+        if offsets.is_empty() {
+            self.by_record.remove(key);
+        }
+    }
+}
