@@ -53,6 +53,7 @@ const SCHEMA: &str = "
         \"group\" TEXT NOT NULL,
         tp INTEGER NOT NULL,
         next INTEGER NOT NULL,
+        stream_time INTEGER NOT NULL DEFAULT -1,
         PRIMARY KEY (\"group\", tp)
     ) WITHOUT ROWID;
     CREATE TABLE stores (

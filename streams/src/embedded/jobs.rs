@@ -7,7 +7,9 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::streams::{Status, StreamsConfig};
 use super::{Append, LogError, TopicConfig};
+use crate::BuiltTopology;
 
 /// Where the outcome of a job goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, LogError>>;
@@ -22,15 +24,16 @@ pub(super) struct Pending {
 }
 
 /// What the writer is asked for.
-#[derive(Debug)]
 pub(super) enum Job {
     Append(Pending),
     CreateTopic(TopicConfig, Reply<()>),
     CreateGroup { group: String, topics: Vec<String>, reply: Reply<()> },
     DeleteGroup { group: String, reply: Reply<()> },
+    Start { topology: Arc<BuiltTopology>, config: Box<StreamsConfig>, status: Arc<Status>, reply: Reply<()> },
+    StopStreams { reply: Reply<()> },
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
     woken: bool,
@@ -38,7 +41,6 @@ struct Queue {
 }
 
 /// The queue itself. Its room is bounded in bytes, so that callers wait outside when the writer cannot keep up.
-#[derive(Debug)]
 pub(super) struct Jobs {
     queue: Mutex<Queue>,
     ready: Condvar,
@@ -85,6 +87,10 @@ impl Jobs {
     /// The next job, if there is one now.
     pub(super) fn next(&self) -> Option<Job> {
         self.queue.lock().jobs.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.lock().jobs.is_empty()
     }
 
     pub(super) fn is_closed(&self) -> bool {

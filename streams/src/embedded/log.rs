@@ -1,5 +1,6 @@
 //! The handle of a running log.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +19,6 @@ use super::{Append, LogError, Options, TopicConfig, database, queries};
 use crate::{ConsumerRecord, TopicPartition};
 
 /// What the handles and the writer share.
-#[derive(Debug)]
 pub(super) struct Shared {
     pub(super) folder: PathBuf,
     pub(super) options: Options,
@@ -46,12 +46,17 @@ pub(super) struct Shared {
 /// assert_eq!(log.end_offset(&TopicPartition::new("customers", 0))?, 1);
 /// # Ok::<(), streams::embedded::LogError>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Log {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("folder", &self.shared().folder).finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,

@@ -9,16 +9,19 @@
 //! | `log`, `reader` | the handles: of the process that runs the log, and of any other that looks into it |
 //! | `jobs`, `writer` | the queue to the writer thread, and the thread |
 //! | `round` | what one commit will hold |
+//! | `streams`, `driver`, `input`, `state_backing` | the running topology: its handle and states, its tasks, what they read, their stores |
 //! | `database`, `queries`, `catalog`, `headers` | the file: its tables, its reads, its topics |
 //! | `folder_lock`, `free_space` | one process per folder; a disk that fills up |
 
 mod catalog;
 mod clock;
 mod database;
+mod driver;
 mod error;
 mod folder_lock;
 mod free_space;
 mod headers;
+mod input;
 mod jobs;
 mod log;
 mod options;
@@ -27,6 +30,8 @@ mod reader;
 mod readers;
 mod record;
 mod round;
+mod state_backing;
+mod streams;
 mod topics;
 mod trouble;
 mod wal;
@@ -38,5 +43,6 @@ pub use log::Log;
 pub use options::{Cleanup, Options, TopicConfig};
 pub use reader::LogReader;
 pub use record::Append;
+pub use streams::{State, Streams, StreamsConfig, TaskFailure, UncaughtHandler, UncaughtResponse};
 
 pub use crate::{ConsumerRecord, Headers, ProducerRecord, TopicPartition};

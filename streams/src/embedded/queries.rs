@@ -68,6 +68,23 @@ pub(super) fn committed(connection: &Connection, group: &str, id: i64) -> Result
         .map_err(|error| LogError::sqlite(format!("reading the offsets of group {group:?}"), error))
 }
 
+/// Where a task goes on in a partition.
+pub(super) struct Place {
+    pub(super) next: Option<i64>,
+    pub(super) stream_time: i64,
+}
+
+/// Where the tasks of an application go on in a partition.
+pub(super) fn place(connection: &Connection, application: &str, id: i64) -> Result<Place, LogError> {
+    let row = connection
+        .prepare_cached("SELECT next, stream_time FROM group_offsets WHERE \"group\" = ? AND tp = ?")
+        .and_then(|mut statement| {
+            statement.query_row((application, id), |row| Ok(Place { next: row.get(0)?, stream_time: row.get(1)? })).optional()
+        })
+        .map_err(|error| LogError::sqlite(format!("reading the offsets of application {application:?}"), error))?;
+    Ok(row.unwrap_or(Place { next: None, stream_time: -1 }))
+}
+
 /// One entry of a state store, as committed.
 pub(super) fn store_entry(
     connection: &Connection,

@@ -59,11 +59,6 @@ impl Round {
         self.records.is_empty() && self.offsets.is_empty() && self.waiting.is_empty()
     }
 
-    /// The end offsets of the partitions that this round appends to.
-    pub(super) fn ends(&self) -> impl Iterator<Item = (&Arc<Partition>, i64)> {
-        self.next.values().map(|(partition, next)| (partition, *next))
-    }
-
     /// Stages an append from outside; a wrong one is answered at once and changes nothing.
     pub(super) fn stage_append(&mut self, catalog: &Catalog, mut pending: Pending) {
         match self.try_stage(catalog, std::mem::take(&mut pending.append)) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::watch;
 
 use super::catalog::{Catalog, Partition, Topic};
@@ -11,7 +11,7 @@ use super::{Cleanup, LogError, TopicConfig};
 use crate::TopicPartition;
 
 /// Creates a topic, or applies a changed policy; the catalog changes after the commit.
-pub(super) fn create_topic(connection: &mut Connection, catalog: &Catalog, config: &TopicConfig) -> Result<(), LogError> {
+pub(super) fn create_topic(connection: &Connection, catalog: &Catalog, config: &TopicConfig) -> Result<(), LogError> {
     let failed = |error| LogError::sqlite(format!("creating topic {:?}", config.name), error);
     if let Some(existing) = catalog.topic(&config.name) {
         if existing.config.partitions != config.partitions {
@@ -31,10 +31,10 @@ pub(super) fn create_topic(connection: &mut Connection, catalog: &Catalog, confi
     Ok(())
 }
 
-fn insert_topic(connection: &mut Connection, config: &TopicConfig) -> rusqlite::Result<Topic> {
+fn insert_topic(connection: &Connection, config: &TopicConfig) -> rusqlite::Result<Topic> {
     let (policy, retention) = columns(config.cleanup);
     let name: Arc<str> = config.name.as_str().into();
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let transaction = begin(connection)?;
     transaction.execute("INSERT INTO topics (name, policy, retention_ms) VALUES (?, ?, ?)", (&*name, policy, retention))?;
     let id = transaction.last_insert_rowid();
     let mut partitions = Vec::new();
@@ -59,14 +59,14 @@ fn columns(cleanup: Cleanup) -> (&'static str, Option<i64>) {
 }
 
 /// Gives a group an offset in each partition of the topics where it has none: the first that is left.
-pub(super) fn create_group(connection: &mut Connection, catalog: &Catalog, group: &str, topics: &[String]) -> Result<(), LogError> {
+pub(super) fn create_group(connection: &Connection, catalog: &Catalog, group: &str, topics: &[String]) -> Result<(), LogError> {
     let mut partitions = Vec::new();
     for name in topics {
         let topic = catalog.topic(name).ok_or_else(|| LogError::UnknownTopic(name.clone()))?;
         partitions.extend(topic.partitions.iter().cloned());
     }
-    let write = |connection: &mut Connection| -> rusqlite::Result<()> {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let write = |connection: &Connection| -> rusqlite::Result<()> {
+        let transaction = begin(connection)?;
         for partition in &partitions {
             transaction.prepare_cached("INSERT OR IGNORE INTO group_offsets (\"group\", tp, next) VALUES (?, ?, ?)")?.execute((
                 group,
@@ -77,6 +77,11 @@ pub(super) fn create_group(connection: &mut Connection, catalog: &Catalog, group
         transaction.commit()
     };
     write(connection).map_err(|error| LogError::sqlite(format!("creating group {group:?}"), error))
+}
+
+/// The writer has one transaction at a time, so there is none to nest in.
+pub(super) fn begin(connection: &Connection) -> rusqlite::Result<Transaction<'_>> {
+    Transaction::new_unchecked(connection, TransactionBehavior::Immediate)
 }
 
 /// Forgets a group.

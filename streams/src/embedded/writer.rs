@@ -3,21 +3,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
+use super::driver::{Budget, Driver, RoundError, World};
 use super::folder_lock::FolderLock;
 use super::jobs::{Job, Pending};
 use super::log::Shared;
 use super::round::{Round, answer};
+use super::streams::{State, Status, StreamsConfig};
 use super::trouble::{Trouble, check_room};
 use super::wal::Wal;
-use super::{LogError, database, topics};
+use super::{LogError, TopicConfig, database, topics};
+use crate::BuiltTopology;
 
 /// State of the writer thread.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     connection: Connection,
     round: Round,
+    driver: Option<Driver>,
     trouble: Option<Trouble>,
     /// Pause of the trouble that passed last, until a commit succeeds.
     last_pause: Option<Duration>,
@@ -28,26 +32,72 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, connection: Connection, lock: FolderLock) -> Result<Writer, LogError> {
         let wal = Wal::new(&shared.folder);
-        Ok(Writer { shared, connection, round: Round::default(), trouble: None, last_pause: None, wal, _lock: lock })
+        Ok(Writer { shared, connection, round: Round::default(), driver: None, trouble: None, last_pause: None, wal, _lock: lock })
     }
 
     /// Runs until the log is closed and everything queued is done.
     pub(super) fn run(mut self) {
         loop {
             self.gather();
-            self.commit();
-            if self.shared.jobs.is_closed() && self.round.is_empty() {
-                match self.shared.jobs.next() {
-                    Some(job) => self.take(job),
-                    None => break,
-                }
+            self.work();
+            if !self.shared.jobs.is_empty() {
+                continue;
+            }
+            if self.shared.jobs.is_closed() {
+                break;
+            }
+            if self.has_work() {
                 continue;
             }
             let deadline = self.between_rounds();
             self.shared.jobs.wait(deadline);
             self.look_at_trouble();
         }
+        self.stop_streams();
         self.wal.truncate(&self.connection);
+    }
+
+    /// Whether the topology has something to do by itself.
+    fn has_work(&self) -> bool {
+        self.trouble.is_none() && self.driver.as_ref().is_some_and(Driver::has_work)
+    }
+
+    /// One round: what was gathered runs through the topology, and is committed with all it caused.
+    fn work(&mut self) {
+        if self.trouble.is_none() && self.driver.is_some() {
+            self.run_topology();
+        }
+        self.commit();
+    }
+
+    fn run_topology(&mut self) {
+        let Some(driver) = &mut self.driver else { return };
+        let options = &self.shared.options;
+        let budget = Budget {
+            records: options.max_round_records,
+            bytes: options.max_round_bytes * 2,
+            until: Instant::now() + options.commit_interval,
+        };
+        let world = World { connection: &self.connection, catalog: &self.shared.catalog, clock: &*options.clock };
+        let Err(error) = driver.run(&mut self.round, world, budget) else { return };
+        // The appends from outside are none the worse for it.
+        self.round = std::mem::take(&mut self.round).without_topology();
+        let goes_on = match &error {
+            RoundError::Task { index, error } => driver.task_failed(*index, error),
+            RoundError::Log(error) => {
+                tracing::error!(%error, "Reading the log failed.");
+                true
+            }
+        };
+        driver.abort(world);
+        if !goes_on {
+            driver.revoked(State::PendingError);
+            driver.revoked(State::Error);
+            self.driver = None;
+        }
+        if let RoundError::Log(error) = error {
+            self.note_trouble(&error);
+        }
     }
 
     /// Takes what is queued, as much as a round may hold.
@@ -68,17 +118,59 @@ impl Writer {
         match job {
             Job::Append(pending) => self.take_append(pending),
             Job::CreateTopic(config, reply) => {
-                let outcome = self.aside(|writer| topics::create_topic(&mut writer.connection, &writer.shared.catalog, &config));
+                let outcome = self.aside(|writer| topics::create_topic(&writer.connection, &writer.shared.catalog, &config));
                 answer(reply, outcome);
             }
             Job::CreateGroup { group, topics, reply } => {
-                let outcome = self.aside(|writer| topics::create_group(&mut writer.connection, &writer.shared.catalog, &group, &topics));
+                let outcome = self.aside(|writer| topics::create_group(&writer.connection, &writer.shared.catalog, &group, &topics));
                 answer(reply, outcome);
             }
             Job::DeleteGroup { group, reply } => {
                 let outcome = self.aside(|writer| topics::delete_group(&writer.connection, &group));
                 answer(reply, outcome);
             }
+            Job::Start { topology, config, status, reply } => {
+                let outcome = self.aside(|writer| writer.start_streams(topology, *config, status));
+                answer(reply, outcome);
+            }
+            Job::StopStreams { reply } => {
+                self.commit();
+                self.stop_streams();
+                answer(reply, Ok(()));
+            }
+        }
+    }
+
+    fn start_streams(&mut self, topology: Arc<BuiltTopology>, config: StreamsConfig, status: Arc<Status>) -> Result<(), LogError> {
+        let application = config.application_id.clone();
+        let refused = |reason: String| LogError::Start { application: application.clone(), reason };
+        if self.driver.is_some() {
+            return Err(refused("this log runs a topology already".into()));
+        }
+        let catalog = &self.shared.catalog;
+        let partitions = |topic: &str| catalog.topic(topic).map(|topic| topic.config.partitions);
+        let repartition = topology.repartition_topics(&partitions).map_err(|error| refused(error.to_string()))?;
+        for (name, count) in repartition {
+            // Needed only until the application has passed it.
+            topics::create_topic(&self.connection, catalog, &TopicConfig::delete(&*name, count, Duration::ZERO))?;
+        }
+        let missing = |topic: &&Arc<str>| catalog.topic(topic).is_none();
+        let sinks = topology.subtopologies().iter().flat_map(|subtopology| &subtopology.sink_topics);
+        if let Some(topic) = topology.source_topics().chain(sinks).find(missing) {
+            return Err(refused(format!("topic {topic:?} does not exist")));
+        }
+        let ids = topology.tasks(&partitions).map_err(|error| refused(error.to_string()))?;
+        let sources: Vec<String> = topology.source_topics().map(ToString::to_string).collect();
+        topics::create_group(&self.connection, catalog, &application, &sources)?;
+        let world = World { connection: &self.connection, catalog, clock: &*self.shared.options.clock };
+        self.driver = Some(Driver::assigned(topology, config, status, ids, world)?);
+        Ok(())
+    }
+
+    fn stop_streams(&mut self) {
+        if let Some(mut driver) = self.driver.take() {
+            driver.revoked(State::PendingShutdown);
+            driver.revoked(State::NotRunning);
         }
     }
 
@@ -95,33 +187,53 @@ impl Writer {
         if let Some(trouble) = &self.trouble {
             return Err(trouble.error.clone());
         }
-        job(self).inspect_err(|error| self.note_trouble(error))
+        let outcome = job(self);
+        if let Err(error) = &outcome
+            && error.is_disk_trouble()
+        {
+            self.note_trouble(error);
+        }
+        outcome
     }
 
     fn commit(&mut self) {
-        if self.round.is_empty() {
+        let topology_changed = self.driver.as_ref().is_some_and(Driver::has_changes);
+        if self.round.is_empty() && !topology_changed {
+            if let Some(driver) = &mut self.driver {
+                driver.committed();
+            }
             return;
         }
         let mut round = std::mem::take(&mut self.round);
         match self.write(&mut round) {
-            Ok(()) => {
+            Ok(entries) => {
                 self.last_pause = None;
-                self.wal.grew(round.bytes / 4096 + round.records.len() / 8 + 4);
+                self.wal.grew(round.bytes / 4096 + round.records.len() / 8 + entries + 4);
                 round.committed();
+                if let Some(driver) = &mut self.driver {
+                    driver.committed();
+                }
             }
             Err(error) => {
                 self.note_trouble(&error);
                 round.failed(&error);
+                if let Some(driver) = &mut self.driver {
+                    let world = World { connection: &self.connection, catalog: &self.shared.catalog, clock: &*self.shared.options.clock };
+                    driver.abort(world);
+                }
             }
         }
     }
 
-    fn write(&mut self, round: &mut Round) -> Result<(), LogError> {
+    /// One transaction; returns how many entries of stores it changed.
+    fn write(&mut self, round: &mut Round) -> Result<usize, LogError> {
         check_room(&self.shared.folder, self.shared.options.min_free_bytes)?;
         let failed = |error| LogError::sqlite("committing a round", error);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let transaction = topics::begin(&self.connection).map_err(failed)?;
         round.write(&transaction).map_err(failed)?;
-        transaction.commit().map_err(failed)
+        let entries = self.driver.as_ref().map_or(Ok(0), |driver| driver.write(&transaction)).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+        Ok(entries)
     }
 
     /// Chores while nothing waits; returns when to wake up at the latest.
@@ -129,14 +241,13 @@ impl Writer {
         if let Some(trouble) = &self.trouble {
             return Some(trouble.look_again);
         }
-        self.wal.between_rounds(&self.connection)
+        let checkpoint = self.wal.between_rounds(&self.connection);
+        let driver = self.driver.as_ref().and_then(|driver| driver.wake_up(self.shared.options.clock.now_ms()));
+        [checkpoint, driver].into_iter().flatten().min()
     }
 
     fn note_trouble(&mut self, error: &LogError) {
-        if !error.is_disk_trouble() {
-            return;
-        }
-        tracing::error!(%error, "the log cannot write; appends are refused until it can");
+        tracing::error!(%error, "The log cannot write; appends are refused until it can.");
         self.trouble = Some(Trouble::new(error.clone(), self.last_pause));
         self.shared.trouble.send_replace(Some(error.to_string()));
     }
@@ -151,7 +262,7 @@ impl Writer {
             .and_then(|()| database::open_writer(&self.shared.folder, options.cache_bytes));
         match reopened {
             Ok(connection) => {
-                tracing::info!("the log can write again");
+                tracing::info!("The log can write again.");
                 self.connection = connection;
                 self.last_pause = Some(trouble.pause());
                 self.shared.trouble.send_replace(None);

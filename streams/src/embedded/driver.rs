@@ -1,0 +1,399 @@
+//! Runs the tasks of a topology over the log. What a driver must do is split as a Kafka client would have it: `assigned`, `poll`,
+//! `produce`, `write` (outputs, offsets, changes in one transaction), `abort`, `revoked`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rustc_hash::FxHashMap;
+
+use super::catalog::Catalog;
+use super::input::{self, Input};
+use super::round::Round;
+use super::state_backing::{self, SqliteState};
+use super::streams::{State, Status, StreamsConfig, TaskFailure, UncaughtResponse};
+use super::{LogError, TopicConfig, queries, topics};
+use crate::{BuiltTopology, Env, ProcessorError, ProducerRecord, Task, TaskError, TaskId, dlq_headers};
+
+/// Records that one read of a backlog brings.
+const POLL_RECORDS: usize = 500;
+const POLL_BYTES: usize = 512 << 10;
+
+/// What a round may use of the writer's world.
+#[derive(Clone, Copy)]
+pub(super) struct World<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) catalog: &'a Catalog,
+    pub(super) clock: &'a dyn super::Clock,
+}
+
+/// How much one round may do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    pub(super) records: usize,
+    pub(super) bytes: usize,
+    pub(super) until: Instant,
+}
+
+/// Why a round was given up.
+#[derive(Debug)]
+pub(super) enum RoundError {
+    /// A task failed: what it and the others did in this round is taken back.
+    Task { index: usize, error: TaskError },
+    /// The file could not be read.
+    Log(LogError),
+}
+
+/// One task, its input, and its troubles.
+struct Running {
+    id: TaskId,
+    /// Absent while it waits to be started anew.
+    task: Option<Task>,
+    inputs: Vec<Input>,
+    /// Committed stream time, for the task's next life.
+    stream_time: i64,
+    /// Whether it was called in this round.
+    worked: bool,
+    /// Failures in a row.
+    failures: u32,
+    /// When to start it anew.
+    restart: Option<Instant>,
+}
+
+/// A topology at work.
+pub(super) struct Driver {
+    topology: Arc<BuiltTopology>,
+    config: StreamsConfig,
+    status: Arc<Status>,
+    tasks: Vec<Running>,
+    /// Partition's id → which task reads it, as which of its inputs.
+    readers: FxHashMap<i64, (usize, usize)>,
+    stores: Vec<i64>,
+    /// The task whose turn is next.
+    turn: usize,
+    /// How many of the round's records were offered to the tasks.
+    offered: usize,
+    /// Records processed in this round.
+    processed: usize,
+    outputs: Vec<ProducerRecord>,
+}
+
+impl Driver {
+    /// The tasks get their partitions, and go on where their group is.
+    pub(super) fn assigned(
+        topology: Arc<BuiltTopology>,
+        config: StreamsConfig,
+        status: Arc<Status>,
+        ids: Vec<TaskId>,
+        world: World<'_>,
+    ) -> Result<Driver, LogError> {
+        status.set(State::Rebalancing);
+        let failed = |error| LogError::sqlite("reading the stores of the application", error);
+        let application = topology.application_id().to_owned();
+        let store = |store: &crate::BuiltStore| state_backing::id(world.connection, &application, &store.name);
+        let stores = topology.stores().iter().map(store).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let mut tasks = Vec::with_capacity(ids.len());
+        let mut readers = FxHashMap::default();
+        for id in ids {
+            let mut inputs = Vec::new();
+            let mut stream_time = -1;
+            for name in &topology.subtopologies()[id.subtopology as usize].source_topics {
+                let topic = world.catalog.topic(name).ok_or_else(|| LogError::UnknownTopic(name.to_string()))?;
+                // A topic with fewer partitions than the widest of its sub-topology has none for the last tasks.
+                let Some(partition) = topic.partitions.get(id.partition as usize).cloned() else { continue };
+                let place = queries::place(world.connection, &application, partition.id)?;
+                stream_time = stream_time.max(place.stream_time);
+                readers.insert(partition.id, (tasks.len(), inputs.len()));
+                let next = place.next.unwrap_or_else(|| partition.beginning());
+                inputs.push(Input::new(partition, next));
+            }
+            tasks.push(Running { id, task: None, inputs, stream_time, worked: false, failures: 0, restart: Some(Instant::now()) });
+        }
+        let outputs = Vec::new();
+        let mut driver = Driver { topology, config, status, tasks, readers, stores, turn: 0, offered: 0, processed: 0, outputs };
+        driver.restart_tasks(world);
+        Ok(driver)
+    }
+
+    /// Stops the tasks; nothing is uncommitted between rounds.
+    pub(super) fn revoked(&mut self, end: State) {
+        for running in &mut self.tasks {
+            if let Some(task) = &mut running.task {
+                let _ = catch_unwind(AssertUnwindSafe(|| task.close()));
+            }
+            running.task = None;
+            running.restart = None;
+        }
+        self.status.set(end);
+    }
+
+    /// Whether there is something to process or to read.
+    pub(super) fn has_work(&self) -> bool {
+        self.tasks.iter().any(|running| running.task.is_some() && input::has_work(&running.inputs))
+    }
+
+    /// When the driver wants to be called although nothing arrived: punctuators and restarts.
+    pub(super) fn wake_up(&self, now_ms: i64) -> Option<Instant> {
+        let due = self.tasks.iter().filter_map(|running| running.task.as_ref()?.next_wall_clock_punctuation()).min();
+        let due = due.map(|due| Instant::now() + Duration::from_millis(u64::try_from(due - now_ms).unwrap_or(0)));
+        let restart = self.tasks.iter().filter_map(|running| running.restart).min();
+        [due, restart].into_iter().flatten().min()
+    }
+
+    /// Lets everything in the round, and all it causes, run through the tasks, as far as the budget goes.
+    pub(super) fn run(&mut self, round: &mut Round, world: World<'_>, budget: Budget) -> Result<(), RoundError> {
+        self.restart_tasks(world);
+        self.processed = 0;
+        self.offered = 0;
+        self.offer(round);
+        self.punctuate(round, world)?;
+        loop {
+            while !self.is_spent(round, budget) && self.process_next(round, world)? {}
+            if !self.before_commit(round, world)? || self.is_spent(round, budget) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn is_spent(&self, round: &Round, budget: Budget) -> bool {
+        self.processed >= budget.records
+            || round.bytes >= budget.bytes
+            || (self.processed.is_multiple_of(16) && Instant::now() >= budget.until)
+    }
+
+    /// Hands records of the round to the tasks that read them, without a way through the file.
+    fn offer(&mut self, round: &Round) {
+        for staged in &round.records[self.offered..] {
+            if let Some(&(task, input)) = self.readers.get(&staged.partition.id)
+                && self.tasks[task].task.is_some()
+                && self.tasks[task].inputs[input].takes(staged.offset)
+            {
+                self.tasks[task].inputs[input].offer(staged.to_consumer_record());
+            }
+        }
+        self.offered = round.records.len();
+    }
+
+    /// Reads the backlog of a task whose queues have run empty.
+    fn poll(inputs: &mut [Input], world: World<'_>) -> Result<(), RoundError> {
+        for input in inputs.iter_mut().filter(|input| input.must_be_polled()) {
+            let (partition, from) = (&input.partition, input.position());
+            let records = queries::read(world.connection, partition.id, &partition.name, from, POLL_RECORDS, POLL_BYTES);
+            let records = records.map_err(RoundError::Log)?;
+            input.polled(records);
+        }
+        Ok(())
+    }
+
+    /// Processes one record of the next task that has any; false if none has.
+    fn process_next(&mut self, round: &mut Round, world: World<'_>) -> Result<bool, RoundError> {
+        for _ in 0..self.tasks.len() {
+            let index = self.turn;
+            self.turn = (self.turn + 1) % self.tasks.len();
+            let running = &mut self.tasks[index];
+            if running.task.is_none() {
+                continue;
+            }
+            Self::poll(&mut running.inputs, world)?;
+            if let Some(record) = input::take_next(&mut running.inputs) {
+                self.processed += 1;
+                self.call(index, round, world, |task, env| task.process(record, env))?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn punctuate(&mut self, round: &mut Round, world: World<'_>) -> Result<(), RoundError> {
+        let now = world.clock.now_ms();
+        for index in 0..self.tasks.len() {
+            let due = self.tasks[index].task.as_ref().and_then(Task::next_wall_clock_punctuation);
+            if due.is_some_and(|due| due <= now) {
+                self.call(index, round, world, |task, env| task.punctuate(env).map(drop))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the tasks that a commit follows; whether any did something upon it.
+    fn before_commit(&mut self, round: &mut Round, world: World<'_>) -> Result<bool, RoundError> {
+        let mut any = false;
+        for index in 0..self.tasks.len() {
+            if self.tasks[index].task.as_ref().is_some_and(Task::needs_before_commit) {
+                any = true;
+                self.call(index, round, world, |task, env| task.before_commit(env))?;
+            }
+        }
+        Ok(any)
+    }
+
+    /// Calls a task and stages what it produced.
+    fn call(
+        &mut self,
+        index: usize,
+        round: &mut Round,
+        world: World<'_>,
+        work: impl FnOnce(&mut Task, Env<'_>) -> Result<(), TaskError>,
+    ) -> Result<(), RoundError> {
+        let Driver { tasks, stores, outputs, .. } = self;
+        let Running { id, task: Some(task), worked, .. } = &mut tasks[index] else { return Ok(()) };
+        *worked = true;
+        let backing = SqliteState { connection: world.connection, ids: stores };
+        let partitions = |topic: &str| world.catalog.topic(topic).map(|topic| topic.config.partitions);
+        let env = Env { now: world.clock.now_ms(), backing: &backing, partitions: &partitions };
+        guarded(*id, || work(task, env)).map_err(|error| RoundError::Task { index, error })?;
+        if task.has_outputs() {
+            outputs.extend(task.drain_outputs());
+            self.produce(index, round, world)?;
+        }
+        Ok(())
+    }
+
+    fn produce(&mut self, index: usize, round: &mut Round, world: World<'_>) -> Result<(), RoundError> {
+        for record in self.outputs.drain(..) {
+            if world.catalog.topic(&record.topic).is_none() && record.headers.last_header(dlq_headers::TOPIC).is_some() {
+                let topic = TopicConfig::delete(&*record.topic, 1, self.config.dead_letter_retention);
+                topics::create_topic(world.connection, world.catalog, &topic).map_err(RoundError::Log)?;
+            }
+            if let Err(error) = round.stage(world.catalog, record) {
+                let error = ProcessorError::fatal("production", error.to_string()).caused_by(error);
+                return Err(RoundError::Task { index, error: TaskError { task: self.tasks[index].id, record: None, error } });
+            }
+        }
+        self.offer(round);
+        Ok(())
+    }
+
+    /// Whether the tasks have anything to commit.
+    pub(super) fn has_changes(&self) -> bool {
+        self.tasks
+            .iter()
+            .filter_map(|running| running.task.as_ref())
+            .any(|task| task.consumed().next().is_some() || task.changes().next().is_some())
+    }
+
+    /// Writes offsets and store changes inside the round's transaction; returns how many entries changed.
+    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<usize> {
+        let application = self.topology.application_id();
+        let tasks = || self.tasks.iter().filter_map(|running| running.task.as_ref().map(|task| (running, task)));
+        let mut place = connection.prepare_cached(
+            "INSERT INTO group_offsets (\"group\", tp, next, stream_time) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET next = excluded.next, stream_time = excluded.stream_time",
+        )?;
+        for (running, task) in tasks() {
+            for (topic, next) in task.consumed() {
+                let input = running.inputs.iter().find(|input| input.partition.name.topic == *topic);
+                let Some(input) = input else { continue };
+                place.execute((application, input.partition.id, next, task.stream_time()))?;
+            }
+        }
+        // In order of (store, partition, key), as they lie in the file.
+        let mut changes: Vec<_> = tasks().flat_map(|(_, task)| task.changes()).collect();
+        changes.sort_by_key(|changes| (self.stores[changes.store.index], changes.store.partition));
+        let mut written = 0;
+        for changes in changes {
+            written += state_backing::write(connection, self.stores[changes.store.index], &changes)?;
+        }
+        Ok(written)
+    }
+
+    /// After the commit.
+    pub(super) fn committed(&mut self) {
+        for running in &mut self.tasks {
+            let Some(task) = &mut running.task else { continue };
+            for (topic, next) in task.consumed() {
+                if let Some(input) = running.inputs.iter_mut().find(|input| input.partition.name.topic == *topic) {
+                    input.commit(next);
+                }
+            }
+            running.stream_time = task.stream_time();
+            task.committed();
+            if std::mem::take(&mut running.worked) || !input::has_work(&running.inputs) {
+                running.failures = 0;
+            }
+        }
+        metrics::counter!("kafka_stream_task_process_total").increment(std::mem::take(&mut self.processed) as u64);
+        self.publish_status();
+    }
+
+    /// The round is given up: the tasks start anew from what is committed.
+    pub(super) fn abort(&mut self, world: World<'_>) {
+        self.outputs.clear();
+        for running in &mut self.tasks {
+            running.inputs.iter_mut().for_each(Input::rewind);
+            running.worked = false;
+            if let Some(task) = &mut running.task {
+                let _ = catch_unwind(AssertUnwindSafe(|| task.close()));
+                running.task = None;
+                running.restart = Some(Instant::now());
+            }
+        }
+        self.restart_tasks(world);
+    }
+
+    /// A task failed in a way that no handler passed over. False: the topology is to stop.
+    pub(super) fn task_failed(&mut self, index: usize, error: &TaskError) -> bool {
+        let response = (self.config.uncaught)(error);
+        tracing::error!(task = %error.task, %error, ?response, "A task failed.");
+        metrics::counter!("kafka_stream_thread_failed_total").increment(1);
+        let running = &mut self.tasks[index];
+        running.failures += 1;
+        self.note_failure(index, error);
+        response == UncaughtResponse::ReplaceThread
+    }
+
+    fn note_failure(&mut self, index: usize, error: &TaskError) {
+        let running = &mut self.tasks[index];
+        let doubled = self.config.first_pause.saturating_mul(1 << (running.failures - 1).min(16));
+        running.task = None;
+        running.restart = Some(Instant::now() + doubled.min(self.config.longest_pause));
+        let failure = TaskFailure { task: running.id, error: error.to_string(), count: running.failures };
+        let mut failures = self.status.failures.lock();
+        failures.retain(|known| known.task != running.id);
+        failures.push(failure);
+        drop(failures);
+        self.publish_status();
+    }
+
+    fn publish_status(&self) {
+        let healthy = self.tasks.iter().all(|running| running.failures == 0 && running.task.is_some());
+        if healthy && !self.status.failures.lock().is_empty() {
+            self.status.failures.lock().clear();
+        }
+        let state = if healthy { State::Running } else { State::Rebalancing };
+        self.status.set(state);
+    }
+
+    fn restart_tasks(&mut self, world: World<'_>) {
+        let now = Instant::now();
+        for index in 0..self.tasks.len() {
+            let running = &mut self.tasks[index];
+            if running.restart.take_if(|restart| *restart <= now).is_none() {
+                continue;
+            }
+            let backing = SqliteState { connection: world.connection, ids: &self.stores };
+            let partitions = |topic: &str| world.catalog.topic(topic).map(|topic| topic.config.partitions);
+            let env = Env { now: world.clock.now_ms(), backing: &backing, partitions: &partitions };
+            let (id, topology, config) = (running.id, self.topology.clone(), self.config.task.clone());
+            match guarded(id, || Task::starting_at(topology, id, config, running.stream_time, env)) {
+                Ok(task) => running.task = Some(task),
+                Err(error) => {
+                    running.failures += 1;
+                    tracing::error!(task = %id, %error, "A task could not be started.");
+                    self.note_failure(index, &error);
+                }
+            }
+        }
+        self.publish_status();
+    }
+}
+
+/// A panic of a processor is a failure of its task, not the end of the log.
+fn guarded<T>(task: TaskId, work: impl FnOnce() -> Result<T, TaskError>) -> Result<T, TaskError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let error = ProcessorError::fatal("panic", format!("a processor panicked: {}", text.unwrap_or("without a message")));
+        Err(TaskError { task, record: None, error })
+    })
+}
