@@ -14,16 +14,32 @@
 //! All of these are pure: a state and a message in, the new state and [`Effect`]s out; time is an argument, ids are made from
 //! state. [`processors`] load, decide, store and forward; [`build`] wires them into a topology.
 
+pub mod accept;
+pub mod claims;
 pub mod config;
+pub mod creates;
+pub mod deletes;
+pub mod derived;
 pub mod effects;
 pub mod error;
+pub mod flaps;
 pub mod identify;
+pub mod merge;
+pub mod notes;
+mod processors;
+pub mod publish;
+pub mod questions;
 pub mod resolve;
 pub mod state;
+pub mod stored;
 pub mod topics;
+mod topology;
 pub mod unify;
+pub mod walks;
+pub mod writes;
 
 pub use config::{Attributes, Config, ConfigError, Deletes, FieldPattern, Kind, Mapping, MergeRule, SystemConfig};
 pub use effects::{Effect, Effects};
 pub use error::{Error, Severity};
 pub use topics::{Cleanup, TopicSpec, topics};
+pub use topology::{BuildError, build};

@@ -1,0 +1,25 @@
+//! The processors: they load, let the pure stages decide, store, and forward.
+
+mod identify;
+mod outlets;
+mod resolve;
+mod unify;
+
+pub(super) use identify::Identify;
+pub(super) use outlets::{Outlets, child};
+pub(super) use resolve::{Incoming, Resolve, Results, links_store};
+pub(super) use unify::{CUSTOMERS, DUE, Unify, WALKS};
+
+use super::{Error, Severity};
+use streams::ProcessorError;
+
+pub(super) const EMAILS: &str = "emails";
+
+impl From<Error> for ProcessorError {
+    fn from(error: Error) -> Self {
+        match error.severity() {
+            Severity::Permanent => ProcessorError::new(error.code(), error.to_string()),
+            Severity::Fatal => ProcessorError::fatal(error.code(), error.to_string()),
+        }
+    }
+}

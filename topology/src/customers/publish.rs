@@ -1,0 +1,120 @@
+//! The unified record: one customer with what is true, where it comes from, and how each record stands.
+
+use super::{
+    Config, Effect,
+    merge::Turn,
+    state::{ChosenBy, Customer, Replica},
+};
+use schemas::{Field, GoldenField, LinkedRecord, RefusedValue, System, UnifiedCustomer, Values};
+use std::io;
+
+impl Customer {
+    /// One [`UnifiedCustomer`], if it differs from the last one published.
+    pub(super) fn publish(&mut self, turn: &mut Turn<'_>) {
+        if self.is_new() {
+            return;
+        }
+        let mut unified = self.unified(turn.config);
+        let digest = digest(&unified);
+        if digest != self.published {
+            self.published = digest;
+            self.version += 1;
+            unified.version = self.version;
+            unified.updated_at = turn.now;
+            turn.effects.push(Effect::Unified(Box::new(unified)));
+        }
+    }
+
+    /// The record as it stands, but for its version and time.
+    fn unified(&self, config: &Config) -> UnifiedCustomer {
+        let fields = self.golden.iter().map(|(field, golden)| GoldenField {
+            field: field.clone(),
+            value: golden.value.clone(),
+            system: golden.system.clone(),
+            external_id: golden.external_id.clone(),
+            event_id: golden.event_id.clone(),
+            edited_at: golden.time,
+            rule: golden.chosen_by.name().into(),
+        });
+        let replicas = self.replicas.iter().map(|(system, r)| self.linked(config, system, r));
+        let spares = self.spares.iter().map(|s| LinkedRecord {
+            system: s.system.clone(),
+            external_id: s.external_id.clone(),
+            deleted: s.deleted,
+            spare: true,
+            in_step: true,
+            shows: Values::new(),
+            in_flight: None,
+            refused: Vec::new(),
+            held: Vec::new(),
+        });
+        UnifiedCustomer {
+            customer_id: self.id,
+            version: 0,
+            deleted: self.deleted,
+            updated_at: 0,
+            contested: self.contested,
+            fields: fields.collect(),
+            records: replicas.chain(spares).collect(),
+        }
+    }
+
+    fn linked(&self, config: &Config, system: &System, r: &Replica) -> LinkedRecord {
+        let in_step = match self.deleted {
+            true => r.deleted || !self.delete_wanted.contains(system),
+            false => r.deleted || (r.in_flight.is_none() && self.agrees(config, system, r)),
+        };
+        let refused = r.refused.iter().filter(|(f, it)| it.value == *self.golden_value(f) && it.value != *r.base(f));
+        LinkedRecord {
+            system: system.clone(),
+            external_id: r.external_id.clone(),
+            deleted: r.deleted,
+            spare: false,
+            in_step,
+            shows: if self.deleted { Values::new() } else { r.base.clone() },
+            in_flight: r.in_flight.as_ref().map(|w| w.id.clone()),
+            refused: refused
+                .map(|(field, it)| RefusedValue { field: field.clone(), value: it.value.clone(), reason: it.reason.clone() })
+                .collect(),
+            held: self.held.iter().filter(|f| config.maps(system, f)).cloned().collect(),
+        }
+    }
+
+    /// Every mapped field shows golden, or the system's own rendering of it.
+    fn agrees(&self, config: &Config, system: &System, r: &Replica) -> bool {
+        let agrees = |f: &Field| !config.maps(system, f) || self.golden_value(f) == r.base(f) || r.renders(f, self.golden_value(f));
+        self.golden.keys().chain(r.base.keys()).all(agrees)
+    }
+}
+
+impl ChosenBy {
+    /// Its name in the unified record.
+    pub fn name(self) -> &'static str {
+        match self {
+            ChosenBy::First => "first",
+            ChosenBy::Edit => "edit",
+            ChosenBy::LastWriterWins => "last-writer-wins",
+            ChosenBy::SystemOfRecord => "system-of-record",
+        }
+    }
+}
+
+/// FNV-1a over the record's JSON: the same on every machine and in every version of this program.
+fn digest(unified: &UnifiedCustomer) -> i64 {
+    struct Fnv(u64);
+    impl io::Write for Fnv {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            for byte in bytes {
+                self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    // Neither this writer nor these types can fail: no map with a key that is no string, and no I/O. If they did, 0 differs
+    // from every digest before, and the record is published once more.
+    if serde_json::to_writer(&mut hash, unified).is_err() { 0 } else { hash.0 as i64 }
+}

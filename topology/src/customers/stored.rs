@@ -1,0 +1,153 @@
+//! What the stores and topics hold: each type with its Avro codec, as the engine's serde.
+
+use super::{Config, Error, identify::Claimants, resolve::Record, state::Customer, walks::Walks};
+use schemas::{AvroCodec, Message, Registry, RegistryError, SourceCustomer};
+use serde::{Serialize, de::DeserializeOwned};
+use streams::{Serde, SerdeError};
+
+/// A store's content: a type with an Avro schema of its own, so that it evolves.
+pub trait Stored: Serialize + DeserializeOwned {
+    /// The text of its schema.
+    fn schema() -> String;
+}
+
+impl Stored for Customer {
+    fn schema() -> String {
+        include_str!("../../../schemas/state/Customer.avsc").into()
+    }
+}
+
+impl Stored for Record {
+    /// What waits is a message: its schema is the message's own.
+    fn schema() -> String {
+        let schema = include_str!("../../../schemas/state/Record.avsc");
+        schema.replacen("\"concord.SourceCustomer\"", SourceCustomer::SCHEMA, 1)
+    }
+}
+
+impl Stored for Claimants {
+    fn schema() -> String {
+        include_str!("../../../schemas/state/Claimants.avsc").into()
+    }
+}
+
+impl Stored for Walks {
+    fn schema() -> String {
+        include_str!("../../../schemas/state/Walks.avsc").into()
+    }
+}
+
+/// The codec of a store, under the subject of the changelog that it has on Kafka.
+pub fn codec<T: Stored>(config: &Config, registry: &Registry, store: &str) -> Result<AvroCodec<T>, RegistryError> {
+    registry.codec_with_schema(&format!("{}-{store}-changelog-value", config.application_id), &T::schema())
+}
+
+/// Reads what a store holds.
+pub(super) fn read<T: Serialize + DeserializeOwned>(codec: &AvroCodec<T>, store: &str, bytes: &[u8]) -> Result<T, Error> {
+    codec.decode(bytes).map_err(|e| Error::State { store: store.into(), error: e.to_string() })
+}
+
+/// Writes what a store is to hold.
+pub(super) fn write<T: Serialize + DeserializeOwned>(codec: &AvroCodec<T>, store: &str, value: &T) -> Result<Vec<u8>, Error> {
+    codec.encode(value).map_err(|e| Error::State { store: store.into(), error: e.to_string() })
+}
+
+/// A topic's values.
+#[derive(Clone)]
+pub struct Avro<T>(pub AvroCodec<T>);
+
+impl<T: Serialize + DeserializeOwned> Serde<T> for Avro<T> {
+    fn serialize(&self, _topic: &str, value: &T) -> Result<Option<Vec<u8>>, SerdeError> {
+        self.0.encode(value).map(Some).map_err(|e| SerdeError::caused("CONCORD-T004", e))
+    }
+
+    fn deserialize(&self, _topic: &str, bytes: Option<&[u8]>) -> Result<T, SerdeError> {
+        self.0.decode(bytes.ok_or(SerdeError::Null)?).map_err(|e| SerdeError::caused("CONCORD-T004", e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::customers::{
+        SystemConfig,
+        state::{ChosenBy, Creates, Flip, Golden, InFlight, Noticed, Pause, Refusal, Rendering, Replica, Spare, Write},
+    };
+    use schemas::{Address, CustomerFields, CustomerId, ExternalId, Field, System, Value, WriteId};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    fn round_trip<T: Stored + PartialEq + std::fmt::Debug>(value: &T) {
+        let config = Config::new("test", vec![SystemConfig::connector(System::new("product").unwrap())]);
+        let codec = codec::<T>(&config, &Registry::new(), "store").unwrap();
+        assert_eq!(&codec.decode(&codec.encode(value).unwrap()).unwrap(), value);
+    }
+
+    #[test]
+    fn every_state_reads_back_as_it_was_written() {
+        let system = System::new("stripe").unwrap();
+        let id = CustomerId::minted(&system, &ExternalId::new("cus_1"), 0);
+        round_trip(&Customer::new(id));
+
+        let address: Value = Address { line1: "1 Main St".into(), ..Default::default() }.into();
+        let pause = Some(Pause { times: 2, due: 4_000 });
+        let values =
+            BTreeMap::from([(Field::Address, address.clone()), (Field::attribute("plan"), "gold".into()), (Field::Phone, Value::Empty)]);
+        let golden = Golden {
+            value: address.clone(),
+            time: 5,
+            system: system.clone(),
+            version: 3,
+            external_id: ExternalId::new("cus_1"),
+            event_id: Some("evt_1".into()),
+            chosen_by: ChosenBy::SystemOfRecord,
+        };
+        let write = Write {
+            id: WriteId::write(id, &system, 7),
+            set: values.clone(),
+            expected: values.clone(),
+            versions: BTreeMap::from([(Field::Address, 3)]),
+            look: 9,
+            landed: true,
+            told: BTreeSet::from([Field::Phone]),
+        };
+        let refusal = Refusal { value: "x".into(), reason: "taken".into(), pause };
+        let noticed = Noticed { event_id: "evt_1".into(), ours: true, time: 1, new: Value::Empty };
+        let mut replica = Replica::new(ExternalId::new("cus_1"), 1);
+        replica.base = values.clone();
+        replica.shows.insert(Field::Address, 3);
+        replica.in_flight = Some(InFlight { id: write.id.clone(), delete: true });
+        replica.ring = vec![write.clone()];
+        replica.rendered.insert(Field::Address, Rendering { sent: address.clone(), shown: Value::Empty });
+        replica.refused.insert(Field::Phone, refusal.clone());
+        replica.notices.insert(Field::Phone, vec![noticed]);
+        (replica.order, replica.look, replica.mark, replica.stamp, replica.settled) = (4, 5, Some("m".into()), Some(6), true);
+        replica.delete_pause = pause;
+        let creates = Creates {
+            number: 1,
+            bodies: 2,
+            attempts: vec![Write { id: WriteId::create(id, &system, 1, 1), ..write }],
+            out: Some(WriteId::create(id, &system, 1, 1)),
+            refused: BTreeMap::from([(Field::Phone, refusal)]),
+            refused_body: Some(values),
+            held: pause,
+        };
+        let mut customer = Customer::new(id);
+        customer.golden.insert(Field::Address, golden);
+        customer.replicas.insert(system.clone(), replica);
+        customer.spares.push(Spare { system: system.clone(), external_id: ExternalId::new("cus_2"), incarnation: 1, deleted: true });
+        customer.claimed = Some("ada@example.com".into());
+        customer.delete_wanted.insert(system.clone());
+        customer.held.insert(Field::attribute("plan"));
+        customer.flips.insert(Field::Name, vec![Flip { value: "Ada".into(), system: system.clone(), at: 1 }]);
+        customer.creates.insert(system.clone(), creates);
+        customer.due = Some(8);
+        round_trip(&customer);
+
+        let waiting = SourceCustomer { order: Some(3), fields: Some(CustomerFields::default()), ..Default::default() };
+        round_trip(&Record { order: 4, incarnation: 1, deleted: true, link: Some(id), asked: true, waiting: vec![waiting] });
+        round_trip(&Claimants { customers: vec![id] });
+        let mut walks = Walks { imported: BTreeSet::from([system.clone()]), position: Some("x".into()), ..Walks::default() };
+        walks.reasons.insert(system, "config-1".into());
+        round_trip(&walks);
+    }
+}
