@@ -153,8 +153,16 @@ pub fn notice(event: &Event) -> Option<(ExternalId, Notice)> {
         _ => Vec::new(),
     };
     let id = ExternalId::new(&customer.id);
-    let notice = Notice { event_id: event.id.clone(), write_id: event.request.idempotency_key.clone(), time: event.time(), changes };
-    Some((id, notice))
+    let write_id = event.request.idempotency_key.as_deref().map(write_of_key);
+    Some((id, Notice { event_id: event.id.clone(), write_id, time: event.time(), changes }))
+}
+
+/// The write behind an idempotency key: a write that is made again after a stored error has a key of its own,
+/// `<write id>.k<n>`. Anything else is left as it is.
+fn write_of_key(key: &str) -> String {
+    let again =
+        key.rsplit_once(".k").filter(|(id, n)| !n.is_empty() && n.bytes().all(|c| c.is_ascii_digit()) && id.parse::<WriteId>().is_ok());
+    again.map_or(key, |(id, _)| id).to_owned()
 }
 
 fn created(customer: &Customer) -> Vec<Change> {

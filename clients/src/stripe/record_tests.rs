@@ -147,3 +147,18 @@ fn what_metadata_cannot_hold_is_known_before_the_call() {
         assert_eq!(of(key, ""), None, "clearing is no write");
     }
 }
+
+#[test]
+fn the_key_of_a_repeated_write_names_the_write() {
+    let id = CustomerId::minted(&System::new("stripe").unwrap(), &ExternalId::new("1"), 0);
+    for (key, write) in [
+        (format!("{id}:stripe:7"), format!("{id}:stripe:7")),
+        (format!("{id}:stripe:7.k2"), format!("{id}:stripe:7")),
+        (format!("{id}:stripe:create1.k1"), format!("{id}:stripe:create1")),
+        (format!("{id}:stripe:7.k"), format!("{id}:stripe:7.k")),
+        (format!("{id}:stripe:7.kx"), format!("{id}:stripe:7.kx")),
+        ("somebody.k1".into(), "somebody.k1".into()),
+    ] {
+        assert_eq!(write_of_key(&key), write);
+    }
+}

@@ -121,12 +121,12 @@ CREATE FUNCTION concord.with_address(have jsonb, lines jsonb) RETURNS jsonb LANG
             - '{line1,line2,city,state,postal_code,country}'::text[]) || coalesce(lines, '{}')
 $$;
 
--- Attributes in a json column: `some` has the keys that are compared or written; null is no value.
-CREATE FUNCTION concord.shows_attributes(have jsonb, some jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT NOT EXISTS (SELECT FROM jsonb_each_text(some) AS e WHERE coalesce(have ->> e.key, '') <> coalesce(e.value, ''))
+-- Attributes in a json column: `keys` has the keys that are compared or written; null is no value.
+CREATE FUNCTION concord.shows_attributes(have jsonb, keys jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT NOT EXISTS (SELECT FROM jsonb_each_text(keys) AS e WHERE coalesce(have ->> e.key, '') <> coalesce(e.value, ''))
 $$;
 
-CREATE FUNCTION concord.with_attributes(have jsonb, some jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT (CASE WHEN jsonb_typeof(have) = 'object' THEN have ELSE '{}' END || jsonb_strip_nulls(some))
-           - ARRAY(SELECT e.key FROM jsonb_each(some) AS e WHERE e.value = 'null')
+CREATE FUNCTION concord.with_attributes(have jsonb, keys jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT (CASE WHEN jsonb_typeof(have) = 'object' THEN have ELSE '{}' END || jsonb_strip_nulls(keys))
+           - ARRAY(SELECT e.key FROM jsonb_each(keys) AS e WHERE e.value = 'null')
 $$;
