@@ -18,6 +18,7 @@
 
 pub mod embedded;
 
+mod dsl;
 mod error;
 mod partition;
 mod processor;
@@ -30,6 +31,10 @@ mod task;
 mod test_driver;
 mod topology;
 
+pub use dsl::{
+    BranchedKStream, Consumed, Data, Grouped, Joined, KGroupedStream, KStream, KTable, Materialized, Produced, Repartitioned,
+    StreamsBuilder, Topics,
+};
 pub use error::{
     ErrorHandlerContext, ExceptionHandler, Phase, ProcessorError, Response, TaskError, dead_letter_queue, dlq_headers, log_and_continue,
     log_and_fail,

@@ -18,6 +18,15 @@ pub enum TopicName<K, V> {
     Extractor(Arc<dyn Fn(&K, &V) -> String + Send + Sync>, String),
 }
 
+impl<K, V> Clone for TopicName<K, V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Fixed(topic) => Self::Fixed(topic.clone()),
+            Self::Extractor(extractor, description) => Self::Extractor(extractor.clone(), description.clone()),
+        }
+    }
+}
+
 impl<K, V> From<&str> for TopicName<K, V> {
     fn from(topic: &str) -> Self {
         Self::Fixed(topic.to_owned())

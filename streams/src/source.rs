@@ -11,11 +11,17 @@ use crate::serde::{Serde, SerdeError};
 pub(crate) struct SourceNode<K, V> {
     key_serde: Arc<dyn Serde<K>>,
     value_serde: Arc<dyn Serde<V>>,
+    skip_null_keys: bool,
 }
 
 impl<K, V> SourceNode<K, V> {
     pub(crate) fn new(key_serde: Arc<dyn Serde<K>>, value_serde: Arc<dyn Serde<V>>) -> Self {
-        Self { key_serde, value_serde }
+        Self { key_serde, value_serde, skip_null_keys: false }
+    }
+
+    /// For tables, in which a null key means nothing.
+    pub(crate) fn skipping_null_keys(key_serde: Arc<dyn Serde<K>>, value_serde: Arc<dyn Serde<V>>) -> Self {
+        Self { key_serde, value_serde, skip_null_keys: true }
     }
 
     fn decode(&self, record: &ConsumerRecord) -> Result<Record<K, V>, SerdeError> {
@@ -36,6 +42,11 @@ impl<K: Any + Clone, V: Any + Clone> Node for SourceNode<K, V> {
         };
         if current.timestamp < 0 {
             return Err(ProcessorError::new("negative-timestamp", format!("the record has timestamp {}", current.timestamp)));
+        }
+        if self.skip_null_keys && current.key.is_none() {
+            ctx.core.stream_time = ctx.core.stream_time.max(current.timestamp);
+            ctx.drop_record();
+            return Ok(());
         }
         let record = self.decode(current)?;
         ctx.core.stream_time = ctx.core.stream_time.max(record.timestamp);

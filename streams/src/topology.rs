@@ -229,6 +229,27 @@ impl Topology {
         self.copartitioned.push(sources);
     }
 
+    /// Topics that are joined and whose numbers of partitions the topology itself sets must agree.
+    pub(crate) fn check_copartitioning(&self) -> Result<(), TopologyError> {
+        for sources in &self.copartitioned {
+            let topics = self.nodes.iter().filter(|node| sources.contains(&node.name)).flat_map(|node| match &node.role {
+                Role::Source { topics } => topics.as_slice(),
+                _ => &[],
+            });
+            let set: BTreeMap<&String, Option<i32>> =
+                topics.map(|topic| (topic, self.internal_topics.get(topic).copied().flatten())).collect();
+            let counts: BTreeSet<i32> = set.values().copied().flatten().collect();
+            if counts.len() > 1 && set.values().all(Option::is_some) {
+                let list: Vec<String> = set.iter().map(|(topic, count)| format!("{topic}={}", count.unwrap_or_default())).collect();
+                return Err(TopologyError::new(format!(
+                    "Following topics do not have the same number of partitions: [{{{}}}]",
+                    list.join(", ")
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The topology in words, as Kafka Streams prints it.
     pub fn describe(&self) -> TopologyDescription {
         describe::describe(self)

@@ -40,10 +40,6 @@ impl<K, V> KeyValueStore<K, V> {
         Self { name: name.into(), key_serde: Arc::new(key_serde), value_serde: Arc::new(value_serde) }
     }
 
-    pub(crate) fn shared(name: Arc<str>, key_serde: Arc<dyn Serde<K>>, value_serde: Arc<dyn Serde<V>>) -> Self {
-        Self { name, key_serde, value_serde }
-    }
-
     /// The store's name.
     pub fn name(&self) -> &str {
         &self.name
