@@ -1,1 +1,4 @@
 //! See docs/design.md.
+
+pub mod stripe;
+pub mod webhook;
