@@ -1,1 +1,82 @@
-fn main() {}
+//! `concord`: one binary that runs everything, and the commands that people use with it.
+//!
+//! - [`cli`]: the command line; [`config`]: flags over environment over file
+//! - [`run`]: what `concord run` starts, watches and stops; [`http`]: what it serves
+//! - [`topics`], [`publish`], [`consume`]: records as JSON; [`commands`], [`client`], [`show`]: questions to a running process
+
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod consume;
+mod http;
+mod publish;
+mod run;
+mod shape;
+mod show;
+mod topics;
+mod topology_command;
+mod validate;
+
+use clap::Parser;
+use cli::{Cli, Command, CustomersCommand};
+use client::Client;
+use config::Env;
+use std::{io::IsTerminal, process::ExitCode};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Text for people, JSON for everything else; always on stderr, since stdout is for data.
+    let filter = EnvFilter::try_from_env("CONCORD_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,hyper=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() { logs.with_target(false).init() } else { logs.json().init() }
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was there already");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(command(cli));
+    // A blocking read of standard input may never end.
+    runtime.shutdown_background();
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all went well.
+async fn command(cli: Cli) -> anyhow::Result<bool> {
+    let overrides = cli.settings.overrides();
+    let env = Env::of_process();
+    let client = |server: &cli::Server| Client::new(server, &overrides, &env);
+    match cli.command {
+        Command::Run => run::run(&overrides, &env).await?,
+        Command::Validate { offline, json } => return validate::run(&overrides, &env, offline, json).await,
+        Command::Topology(which) => topology_command::run(&which, &overrides, &env)?,
+        Command::Publish(args) => return publish::run(args, &overrides, &env).await,
+        Command::Consume(args) => consume::run(args, &overrides, &env).await?,
+        Command::Customers(CustomersCommand::List { server, email, system, external_id, limit, after, json }) => {
+            let asked = commands::ListCustomers { email, system, external_id, limit, after };
+            commands::list_customers(&client(&server)?, asked, json).await?;
+        }
+        Command::Customers(CustomersCommand::Show { server, id, external_id, json }) => {
+            commands::show_customer(&client(&server)?, id, external_id, json).await?;
+        }
+        Command::Conflicts { server, customer_id, kind, limit, json } => {
+            commands::conflicts(&client(&server)?, customer_id, kind, limit, json).await?;
+        }
+        Command::Status { server, json } => return commands::status(&client(&server)?, json).await,
+        Command::Healthcheck { server } => return Ok(commands::healthcheck(&server, &overrides, &env).await),
+    }
+    Ok(true)
+}

@@ -3,9 +3,6 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// Field (or `address.<line>`, `attributes`, `updated_at`) → column.
-pub type ColumnsConfig = BTreeMap<String, String>;
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
@@ -24,7 +21,8 @@ pub struct SystemFile {
     pub deletes: Option<String>,
     pub table: Option<String>,
     pub key: Option<String>,
-    pub columns: Option<ColumnsConfig>,
+    /// Field → column, as `clients::postgres::TableConfig` takes them.
+    pub columns: Option<BTreeMap<String, String>>,
     pub env_prefix: Option<String>,
     pub rate_limit: Option<u32>,
 }

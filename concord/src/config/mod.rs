@@ -1,16 +1,20 @@
 //! What Concord runs with: flags over environment over file. [`Config::load`] reads and checks all of it without any
 //! I/O but the files it names, and collects every mistake, each with the exact key that is wrong.
 
+mod env;
 mod file;
-mod secret;
 
-pub use file::{ColumnsConfig, MergeFile, RuleFile};
-pub use secret::{Env, Secret};
+pub use env::Env;
 
+use clients::{
+    Secret,
+    postgres::TableConfig,
+    stripe::{Limits, Options, SetupError, options::API_BASE},
+};
 use schemas::{Field, System};
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -45,7 +49,8 @@ pub struct SystemConfig {
 
 #[derive(Debug, Clone)]
 pub enum Kind {
-    Postgres(Postgres),
+    /// The product's table; by default one that Concord makes and owns, `public.customers`.
+    Postgres(TableConfig),
     Stripe(Stripe),
     /// No connector: any program publishes snapshots to `customers.<system>`.
     Topic,
@@ -61,28 +66,12 @@ impl Kind {
     }
 }
 
-/// The product's table. `None`: Concord makes and owns `public.customers`.
-#[derive(Debug, Clone, Default)]
-pub struct Postgres {
-    pub table: Option<Table>,
-}
-
-#[derive(Debug, Clone)]
-pub struct Table {
-    pub name: String,
-    pub key: String,
-    pub columns: ColumnsConfig,
-}
-
 #[derive(Debug, Clone)]
 pub struct Stripe {
-    pub api_key: Secret,
-    /// Scheme and host, without `/v1`.
-    pub api_base: String,
+    /// Key, address and limits. `None`: no key was given, and none is needed for what was asked ([`Need::Shape`]).
+    pub options: Option<clients::stripe::Options>,
     /// Any of them may have signed a webhook.
     pub webhook_secrets: Vec<Secret>,
-    /// Calls a second; by the key's kind where it is not set.
-    pub rate_limit: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +79,15 @@ pub enum Mode {
     Sync,
     /// Never written to.
     Read,
+}
+
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Sync => "sync",
+            Mode::Read => "read",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +107,15 @@ pub struct MergeConfig {
 pub enum Rule {
     LastWriterWins,
     SystemOfRecord(Vec<System>),
+}
+
+/// What a command needs of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Keys and addresses too: it talks to the systems.
+    Everything,
+    /// The systems' names and rules only: a missing secret is no mistake.
+    Shape,
 }
 
 /// What flags gave; each wins over the environment.
@@ -133,7 +140,7 @@ fn count(n: usize) -> String {
 
 impl Config {
     /// Reads flags, environment and file.
-    pub fn load(overrides: &Overrides, env: &Env) -> Result<Config, ConfigError> {
+    pub fn load(overrides: &Overrides, env: &Env, need: Need) -> Result<Config, ConfigError> {
         let named = overrides.config.clone().or_else(|| env.var("CONCORD_CONFIG").map(PathBuf::from));
         let (path, text) = match named {
             Some(path) => {
@@ -153,10 +160,10 @@ impl Config {
         let source = path.map_or_else(|| "no file, defaults and environment".into(), |p| p.display().to_string());
         let file: file::File =
             toml::from_str(&text).map_err(|e| ConfigError { from: source.clone(), mistakes: vec![e.to_string().trim().to_string()] })?;
-        Config::check(source, file, overrides, env)
+        Config::check(source, file, overrides, env, need)
     }
 
-    fn check(source: String, file: file::File, overrides: &Overrides, env: &Env) -> Result<Config, ConfigError> {
+    fn check(source: String, file: file::File, overrides: &Overrides, env: &Env, need: Need) -> Result<Config, ConfigError> {
         let mut wrong = Vec::new();
         let mut secret = |name: &str, wrong: &mut Vec<String>| match env.secret(name) {
             Ok(secret) => secret,
@@ -194,7 +201,7 @@ impl Config {
                 wrong.push(format!("{at}: a system's name is 1 to 32 of a-z, 0-9, '-' and '_', a letter first"));
                 continue;
             };
-            if let Some(config) = check_system(&at, block, env, &mut wrong) {
+            if let Some(config) = check_system(&at, block, env, need, &mut wrong) {
                 systems.insert(system, config);
             }
         }
@@ -202,7 +209,7 @@ impl Config {
         if products > 1 {
             wrong.push("systems: one system of kind \"postgres\" at the most".into());
         }
-        if products == 1 && database_url.is_none() {
+        if products == 1 && database_url.is_none() && need == Need::Everything {
             wrong.push("DATABASE_URL: needed for the product's table (./start.sh makes a private cluster and sets it)".into());
         }
         let merge = check_merge(file.merge.unwrap_or_default(), &systems, &mut wrong);
@@ -230,9 +237,9 @@ impl Config {
     }
 
     /// The product's system, if there is one.
-    pub fn product(&self) -> Option<(&System, &Postgres)> {
+    pub fn product(&self) -> Option<(&System, &TableConfig, &SystemConfig)> {
         self.systems.iter().find_map(|(name, s)| match &s.kind {
-            Kind::Postgres(postgres) => Some((name, postgres)),
+            Kind::Postgres(table) => Some((name, table, s)),
             _ => None,
         })
     }
@@ -246,7 +253,7 @@ impl Config {
     }
 }
 
-fn check_system(at: &str, block: file::SystemFile, env: &Env, wrong: &mut Vec<String>) -> Option<SystemConfig> {
+fn check_system(at: &str, block: file::SystemFile, env: &Env, need: Need, wrong: &mut Vec<String>) -> Option<SystemConfig> {
     let before = wrong.len();
     let mode = match block.mode.as_deref() {
         None | Some("sync") => Mode::Sync,
@@ -259,48 +266,64 @@ fn check_system(at: &str, block: file::SystemFile, env: &Env, wrong: &mut Vec<St
     let (kind, default_deletes) = match block.kind.as_str() {
         "postgres" => {
             let table = match (block.table, block.key, block.columns) {
-                (None, None, None) => None,
+                (None, None, None) => TableConfig::owned(),
                 (None, ..) => {
                     wrong.push(format!("{at}.table: missing beside key or columns"));
-                    None
+                    TableConfig::owned()
                 }
                 (Some(_), _, None) => {
                     wrong.push(format!("{at}.columns: missing; say which column holds which field"));
-                    None
+                    TableConfig::owned()
                 }
-                (Some(name), key, Some(columns)) => {
-                    for field in columns.keys() {
-                        let known = field == "updated_at" || field == "attributes" || is_address_line(field) || field.parse::<Field>().is_ok();
-                        if !known {
-                            wrong.push(format!("{at}.columns.{field:?}: no such field (name, email, phone, address, address.line1 …, attributes, attributes.<key>, updated_at)"));
-                        }
+                (Some(table), key, Some(columns)) => {
+                    let table = TableConfig { table, key: key.unwrap_or_else(|| "id".into()), columns, owned: false };
+                    if let Err(error) = table.check() {
+                        wrong.push(format!("{at}.{error}"));
                     }
-                    Some(Table { name, key: key.unwrap_or_else(|| "id".into()), columns })
+                    table
                 }
             };
-            (Kind::Postgres(Postgres { table }), Deletes::Propagate)
+            (Kind::Postgres(table), Deletes::Propagate)
         }
         "stripe" => {
             let prefix = block.env_prefix.unwrap_or_else(|| "STRIPE".into());
             let mut read = |name: String| env.secret(&name).unwrap_or_else(|mistake| { wrong.push(mistake); None });
             let api_key = read(format!("{prefix}_API_KEY"));
             let signing = read(format!("{prefix}_WEBHOOK_SECRET"));
-            let api_base = env.var(&format!("{prefix}_API_BASE")).unwrap_or_else(|| "https://api.stripe.com".into());
-            if let Err(mistake) = check_base(&api_base) {
-                wrong.push(format!("{prefix}_API_BASE: {mistake}"));
-            }
-            let Some(api_key) = api_key else {
-                wrong.push(format!("{prefix}_API_KEY: missing for {at} (./start.sh without one uses the sandbox)"));
-                return None;
+            let api_base = env.var(&format!("{prefix}_API_BASE")).unwrap_or_else(|| API_BASE.into());
+            let options = match api_key {
+                None if need == Need::Shape => None,
+                None => {
+                    wrong.push(format!("{prefix}_API_KEY: missing for {at} (./start.sh without one uses the sandbox)"));
+                    None
+                }
+                Some(key) => match Options::new(key, &api_base) {
+                    Ok(options) => Some(options),
+                    Err(error @ (SetupError::Key | SetupError::Publishable)) => {
+                        wrong.push(format!("{prefix}_API_KEY: {error}"));
+                        None
+                    }
+                    Err(error) => {
+                        wrong.push(format!("{prefix}_API_BASE: {error}"));
+                        None
+                    }
+                },
             };
-            let live = api_key.expose().contains("_live_");
+            let live = options.as_ref().is_none_or(|o| o.is_live() && !o.is_local());
+            let options = match (options, block.rate_limit) {
+                (_, Some(0)) => {
+                    wrong.push(format!("{at}.rate_limit: 0 calls a second would never call"));
+                    None
+                }
+                (Some(options), Some(rate)) => Some(options.limits(Limits::of(rate))),
+                // A stand-in on this machine: no account whose limits a test key would share.
+                (Some(options), None) if options.is_local() => Some(options.limits(Limits::live())),
+                (options, _) => options,
+            };
             let webhook_secrets: Vec<Secret> = signing
-                .map(|all| all.expose().split(',').map(str::trim).filter(|s| !s.is_empty()).map(Secret::new).collect())
+                .map(|all| all.reveal().split(',').map(str::trim).filter(|s| !s.is_empty()).map(Secret::new).collect())
                 .unwrap_or_default();
-            if block.rate_limit == Some(0) {
-                wrong.push(format!("{at}.rate_limit: 0 calls a second would never call"));
-            }
-            let stripe = Stripe { api_key, api_base, webhook_secrets, rate_limit: block.rate_limit };
+            let stripe = Stripe { options, webhook_secrets };
             (Kind::Stripe(stripe), if live { Deletes::Keep } else { Deletes::Propagate })
         }
         "topic" => (Kind::Topic, Deletes::Keep),
@@ -325,32 +348,7 @@ fn check_system(at: &str, block: file::SystemFile, env: &Env, wrong: &mut Vec<St
     (wrong.len() == before).then_some(SystemConfig { kind, mode, deletes })
 }
 
-fn is_address_line(field: &str) -> bool {
-    matches!(
-        field,
-        "address.line1" | "address.line2" | "address.city" | "address.state" | "address.postal_code" | "address.country"
-    )
-}
-
-/// Scheme and host; plain http to loopback only, since the key travels in a header.
-fn check_base(base: &str) -> Result<(), String> {
-    let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
-    let Some(rest) = rest else { return Err("needs a scheme and a host, for example https://api.stripe.com".into()) };
-    let host = rest.trim_end_matches('/');
-    if host.contains('/') || host.is_empty() {
-        return Err("scheme and host only, without /v1".into());
-    }
-    if base.starts_with("http://") {
-        let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
-        let loopback = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !loopback {
-            return Err("plain http goes to loopback only".into());
-        }
-    }
-    Ok(())
-}
-
-fn check_merge(merge: MergeFile, systems: &BTreeMap<System, SystemConfig>, wrong: &mut Vec<String>) -> MergeConfig {
+fn check_merge(merge: file::MergeFile, systems: &BTreeMap<System, SystemConfig>, wrong: &mut Vec<String>) -> MergeConfig {
     let mut known = |at: &str, names: Vec<String>, wrong: &mut Vec<String>| -> Vec<System> {
         let mut list = Vec::new();
         for name in names {

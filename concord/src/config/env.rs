@@ -1,27 +1,7 @@
-//! Secrets, and the environment that they come from.
+//! The environment, and the secrets that come from it.
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
-
-/// A value that no log, error or metric may show: its `Debug` is three dots.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    pub fn new(text: &str) -> Self {
-        Secret(text.into())
-    }
-
-    /// The value itself, to hand to what needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
+use clients::Secret;
+use std::{collections::BTreeMap, path::Path};
 
 /// The environment, as a value: tests give their own.
 #[derive(Clone, Default)]
@@ -42,7 +22,7 @@ impl Env {
         let file = format!("{name}_FILE");
         match (self.var(name), self.var(&file)) {
             (Some(_), Some(_)) => Err(format!("{name}: set, and {file} too; keep one")),
-            (Some(text), None) => Ok(Some(Secret::new(&text))),
+            (Some(text), None) => Ok(Some(Secret::new(text))),
             (None, Some(path)) => match std::fs::read_to_string(Path::new(&path)) {
                 Ok(text) => {
                     let text = text.trim_end_matches(['\r', '\n']);

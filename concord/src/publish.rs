@@ -1,0 +1,170 @@
+//! `concord publish`: JSON lines to a topic, through the running process, or straight into the log where none runs.
+
+use crate::{
+    cli,
+    client::Client,
+    config::{Config, Env, Need, Overrides},
+    topics::{self, Outcome, Published, Publisher, Refused},
+};
+use anyhow::{Context, bail};
+use serde_json::{Value as Json, json};
+use std::{
+    io::{IsTerminal, Write},
+    path::Path,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+use streams::embedded::{Log, Options};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+
+/// Lines that travel together.
+const BATCH: usize = 500;
+
+enum Target {
+    Process(Client),
+    Folder(Publisher),
+}
+
+impl Target {
+    async fn find(args: &cli::Publish, overrides: &Overrides, env: &Env) -> anyhow::Result<Target> {
+        let client = Client::new(&args.server, overrides, env)?;
+        let absent = match client.ask("/healthz", &[]).await {
+            Ok((200, _)) => return Ok(Target::Process(client)),
+            Ok((status, body)) => bail!("the process answered {status}: {body}"),
+            Err(absent) => absent,
+        };
+        if args.server.url.is_some() {
+            return Err(absent);
+        }
+        let config = Config::load(overrides, env, Need::Shape)?;
+        if !config.data_dir.join("log.sqlite").exists() {
+            return Err(absent.context(format!("nothing runs, and there is no log in {} either", config.data_dir.display())));
+        }
+        let log = Log::open(&config.data_dir, Options::default())?;
+        let registry = topics::registry_in(&log)?;
+        let open = config.systems.keys().map(|system| format!("customers.{system}")).collect();
+        Ok(Target::Folder(Publisher::new(log, registry, open)))
+    }
+
+    async fn publish(&self, topic: &str, records: &[Published]) -> anyhow::Result<Outcome> {
+        match self {
+            Target::Process(client) => {
+                let (status, body) = client.post(&format!("/api/v1/topics/{topic}/records"), &json!({ "records": records })).await?;
+                if status != 200 {
+                    bail!("{}", body["detail"].as_str().unwrap_or(&body.to_string()));
+                }
+                Ok(serde_json::from_value(body)?)
+            }
+            Target::Folder(publisher) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64);
+                Ok(publisher.publish(topic, records, now).await?)
+            }
+        }
+    }
+}
+
+/// Publishes every good line, names every bad one by its number, and says whether all were good.
+pub async fn run(args: cli::Publish, overrides: &Overrides, env: &Env) -> anyhow::Result<bool> {
+    let input: Box<dyn AsyncBufRead + Unpin> = if args.file == Path::new("-") {
+        Box::new(BufReader::new(tokio::io::stdin()))
+    } else {
+        let file = tokio::fs::File::open(&args.file).await.with_context(|| format!("cannot open {}", args.file.display()))?;
+        Box::new(BufReader::new(file))
+    };
+    if args.key.is_none() && args.key_field.is_none() {
+        bail!("say what the key is: --key KEY, or --key-field NAME for a field of each line");
+    }
+    let target = Target::find(&args, overrides, env).await?;
+    let mut run = Run { target, args, started: Instant::now(), accepted: 0, refused: 0, batch: Vec::new(), numbers: Vec::new() };
+    let mut lines = input.lines();
+    let mut number = 0u64;
+    while let Some(line) = lines.next_line().await.with_context(|| format!("line {}: not text", number + 1))? {
+        number += 1;
+        if line.trim().is_empty() {
+            continue;
+        }
+        match record(&line, &run.args) {
+            Ok(record) => {
+                run.batch.push(record);
+                run.numbers.push(number);
+            }
+            Err(error) => run.refuse(number, &error),
+        }
+        if run.batch.len() >= BATCH {
+            run.send().await?;
+        }
+    }
+    run.send().await?;
+    run.progress(true);
+    eprintln!("published {} records to {} in {:.1} s; {} refused", run.accepted, run.args.topic, run.started.elapsed().as_secs_f64(), run.refused);
+    Ok(run.refused == 0)
+}
+
+struct Run {
+    target: Target,
+    args: cli::Publish,
+    started: Instant,
+    accepted: usize,
+    refused: usize,
+    batch: Vec<Published>,
+    /// The batch's line numbers.
+    numbers: Vec<u64>,
+}
+
+impl Run {
+    async fn send(&mut self) -> anyhow::Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.target.publish(&self.args.topic, &self.batch).await.with_context(|| {
+            format!("stopped before line {}; {} records before it are published", self.numbers.first().copied().unwrap_or(0), self.accepted)
+        })?;
+        self.accepted += outcome.accepted;
+        for Refused { index, error } in outcome.errors {
+            let number = self.numbers.get(index).copied().unwrap_or(0);
+            self.refuse(number, &error);
+        }
+        self.batch.clear();
+        self.numbers.clear();
+        self.progress(false);
+        Ok(())
+    }
+
+    fn refuse(&mut self, number: u64, error: &str) {
+        self.refused += 1;
+        eprintln!("line {number}: {error}");
+    }
+
+    fn progress(&self, last: bool) {
+        let mut err = std::io::stderr();
+        if err.is_terminal() {
+            let rate = self.accepted as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+            let _ = write!(err, "\r{} records, {rate:.0} a second{}", self.accepted, if last { "\r\x1b[K" } else { "" });
+        }
+    }
+}
+
+/// A line as a record: its key by flag or field, the rest (or one field) its value.
+fn record(line: &str, args: &cli::Publish) -> Result<Published, String> {
+    let mut line: Json = serde_json::from_str(line).map_err(|e| format!("not JSON: {e}"))?;
+    let key = match (&args.key, &args.key_field) {
+        (Some(key), _) => key.clone(),
+        (None, Some(name)) => {
+            let taken = match &mut line {
+                Json::Object(fields) => fields.remove(name),
+                _ => return Err("not a JSON object".into()),
+            };
+            match taken {
+                Some(Json::String(key)) => key,
+                Some(Json::Number(key)) => key.to_string(),
+                Some(_) => return Err(format!("{name} is no text or number, so it is no key")),
+                None => return Err(format!("there is no field {name} to take the key from")),
+            }
+        }
+        (None, None) => return Err("no key".into()),
+    };
+    let value = match &args.value_field {
+        Some(name) => line.get_mut(name).map(Json::take).ok_or_else(|| format!("there is no field {name} to take the value from"))?,
+        None => line,
+    };
+    Ok(Published { key, value })
+}

@@ -1,0 +1,95 @@
+//! `concord run`: everything in one process. What is started, in which order, and how it ends.
+//!
+//! Sources stop first; what is under way is finished by the runners and sinks; the log closes last. Whatever is not finished by
+//! the deadline is done after the next start: nothing depends on a clean end.
+
+mod engine;
+mod serve;
+mod supervise;
+mod systems;
+mod tail;
+
+use crate::{
+    config::{Config, Env, Need, Overrides},
+    http::{App, Events, Guard, Parts},
+    topics::Publisher,
+};
+use engine::Engine;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use serde_json::json;
+use std::time::Duration;
+use supervise::{Trouble, keep};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// For sources, then for runners and sinks, then for HTTP: less than ten seconds in all.
+const STOP_SOURCES: Duration = Duration::from_secs(2);
+const STOP_SINKS: Duration = Duration::from_secs(3);
+const STOP_HTTP: Duration = Duration::from_secs(4);
+
+pub async fn run(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
+    let config = Config::load(overrides, env, Need::Everything)?;
+    let seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+    let metrics = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)?.install_recorder()?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let listener = serve::bind(config.listen).await?;
+    let engine = Engine::start(&config).await?;
+    let mut parts = Parts::default();
+    for (name, look) in engine.parts() {
+        parts.add(name, look);
+    }
+    let (stop_sources, stop_sinks, stop_http) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let systems = systems::start(&config, &engine, &mut parts, &stop_sources, &stop_sinks).await?;
+    crate::topics::save_registry(&engine.log, &engine.registry).await?;
+
+    let events = Events::new(stop_http.clone());
+    let (log, registry, partitions) = (engine.log.clone(), engine.registry.clone(), config.partitions);
+    let (sent, stop) = (events.clone(), stop_sinks.clone());
+    let tail = keep("events".into(), stop_sinks.clone(), Trouble::default(), move || {
+        tail::run(log.clone(), registry.clone(), partitions, sent.clone(), stop.clone())
+    });
+    let open = config.systems.keys().map(topology::customers::topics::customers).collect();
+    let app = App {
+        systems: config.systems.iter().map(|(name, s)| json!({"name": name, "kind": s.kind.name(), "mode": s.mode.name()})).collect(),
+        parts,
+        metrics,
+        events,
+        publisher: Publisher::new(engine.log.clone(), engine.registry.clone(), open),
+        pool: systems.pool.clone(),
+        product: systems.product.clone(),
+    };
+    let guard = Guard::new(config.listen, config.api_token.clone());
+    tracing::info!(listen = %config.listen, data = %config.data_dir.display(), configuration = config.source, "Concord is running.");
+    let http = tokio::spawn(serve::run(listener, app, guard, systems.webhooks, stop_http.clone()));
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("Stopping: sources first, then what is under way.");
+    let unfinished = |what: &str| tracing::warn!(what, "Not finished in time; it goes on after the next start.");
+    stop_sources.cancel();
+    stop_http.cancel();
+    if timeout(STOP_SOURCES, supervise::all(systems.sources)).await.is_err() {
+        unfinished("sources");
+    }
+    stop_sinks.cancel();
+    if timeout(STOP_SINKS, supervise::all(systems.sinks.into_iter().chain([tail]).collect())).await.is_err() {
+        unfinished("sinks");
+    }
+    if timeout(STOP_HTTP, http).await.is_err() {
+        unfinished("HTTP");
+    }
+    let log = engine.log;
+    drop((engine.streams, engine.cursors, engine.walks));
+    if timeout(Duration::from_secs(1), tokio::task::spawn_blocking(move || log.close())).await.is_err() {
+        unfinished("the log");
+    }
+    tracing::info!("Stopped.");
+    Ok(())
+}

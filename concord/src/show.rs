@@ -1,0 +1,165 @@
+//! What the command line prints for people. Scripts take `--json`.
+
+use serde_json::Value as Json;
+use std::fmt::Write;
+
+/// A value as one line.
+pub fn value(value: &Json) -> String {
+    match value {
+        Json::Null => "-".into(),
+        Json::String(text) => text.clone(),
+        Json::Object(map) => map.values().filter_map(Json::as_str).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+/// How a record stands, in a word or two.
+fn standing(record: &Json) -> String {
+    if record["deleted"] == true {
+        return "deleted".into();
+    }
+    let mut words = Vec::new();
+    for refused in record["refused"].as_array().into_iter().flatten() {
+        words.push(format!("refused {} ({})", value(&refused["field"]), value(&refused["reason"])));
+    }
+    for field in record["held"].as_array().into_iter().flatten() {
+        words.push(format!("held {}", value(field)));
+    }
+    if let Some(write) = record["pending"].as_str() {
+        words.push(format!("write {write} under way"));
+    } else if record["in_step"] == true && words.is_empty() {
+        words.push("in step".into());
+    } else if record["in_step"] != true {
+        words.push("not in step".into());
+    }
+    words.join(", ")
+}
+
+/// Columns, each as wide as its widest cell.
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = String::new();
+    let head: Vec<String> = head.iter().map(|h| h.to_string()).collect();
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let pad = width - cell.chars().count();
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', pad + 2));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// A line a customer.
+pub fn customers(list: &[Json]) -> String {
+    let rows: Vec<Vec<String>> = list
+        .iter()
+        .map(|c| {
+            let records = c["records"].as_object().into_iter().flatten();
+            let systems: Vec<String> = records.map(|(system, r)| format!("{system}={} ({})", value(&r["external_id"]), standing(r))).collect();
+            let deleted = if c["deleted"] == true { "deleted".to_string() } else { systems.join("  ") };
+            vec![value(&c["customer_id"]), value(&c["fields"]["name"]["value"]), value(&c["fields"]["email"]["value"]), deleted]
+        })
+        .collect();
+    table(&["CUSTOMER", "NAME", "E-MAIL", "RECORDS"], &rows)
+}
+
+/// All of one customer: golden values with provenance, and what every system shows.
+pub fn customer(c: &Json) -> String {
+    let mut out = String::new();
+    let state = if c["deleted"] == true { ", deleted" } else { "" };
+    let _ = writeln!(out, "customer {} (version {}{state}, updated {})", value(&c["customer_id"]), c["version"], value(&c["updated_at"]));
+    if c["contested"] == true {
+        let _ = writeln!(out, "contested: an elder customer has this e-mail address, so it is created nowhere");
+    }
+    let fields: Vec<Vec<String>> = c["fields"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(field, of)| {
+            let from = format!("{} {}", value(&of["system"]), value(&of["external_id"]));
+            vec![format!("  {field}"), value(&of["value"]), from, value(&of["edited_at"]), value(&of["rule"]), value(&of["event_id"])]
+        })
+        .collect();
+    let _ = write!(out, "\n{}", table(&["  FIELD", "VALUE", "FROM", "EDITED", "CHOSEN BY", "EVENT"], &fields));
+    for (system, record) in c["records"].as_object().into_iter().flatten() {
+        let _ = writeln!(out, "\n{system} {} - {}", value(&record["external_id"]), standing(record));
+        let shows: Vec<Vec<String>> =
+            record["shows"].as_object().into_iter().flatten().map(|(field, v)| vec![format!("  {field}"), value(v)]).collect();
+        if !shows.is_empty() {
+            let _ = write!(out, "{}", table(&["  FIELD", "SHOWS"], &shows));
+        }
+    }
+    for spare in c["spares"].as_array().into_iter().flatten() {
+        let _ = writeln!(out, "\nspare: {} {}", value(&spare["system"]), value(&spare["external_id"]));
+    }
+    out
+}
+
+/// A line a conflict, newest first.
+pub fn conflicts(list: &[Json]) -> String {
+    let side = |s: &Json| if s.is_null() { "-".to_string() } else { format!("{} ({})", value(&s["value"]), value(&s["system"])) };
+    let rows: Vec<Vec<String>> = list
+        .iter()
+        .map(|c| {
+            vec![value(&c["at"]), value(&c["kind"]), value(&c["field"]), side(&c["winner"]), side(&c["loser"]), value(&c["detail"]), value(&c["customer_id"])]
+        })
+        .collect();
+    table(&["AT", "KIND", "FIELD", "WINNER", "LOSER", "DETAIL", "CUSTOMER"], &rows)
+}
+
+/// The parts of a running process.
+pub fn status(body: &Json) -> String {
+    let rows: Vec<Vec<String>> = body["components"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, part)| vec![name.clone(), value(&part["status"]), value(&part["detail"])])
+        .collect();
+    format!("{}\n\n{}", value(&body["status"]), table(&["PART", "STATUS", "DETAIL"], &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_customer_reads_well() {
+        let customer = json!({
+            "customer_id": "0b0f6c2e-0000-5000-8000-000000000000", "version": 3, "deleted": false, "contested": false, "updated_at": "2026-01-02T03:04:05.000Z",
+            "fields": {"name": {"value": "Ada", "system": "stripe", "external_id": "cus_1", "event_id": "evt_1", "edited_at": "2026-01-02T03:04:04.000Z", "rule": "edit"}},
+            "records": {
+                "product": {"external_id": "p1", "deleted": false, "in_step": false, "shows": {"name": "Eda"}, "pending": "0b0f:product:1", "refused": [], "held": []},
+                "stripe": {"external_id": "cus_1", "deleted": false, "in_step": true, "shows": {"name": "Ada", "address": {"line1": "1 Main St", "line2": "", "city": "London"}}, "pending": null,
+                    "refused": [{"field": "email", "value": "x", "reason": "not an e-mail"}], "held": ["phone"]},
+            },
+            "spares": [{"system": "stripe", "external_id": "cus_2"}],
+        });
+        insta::assert_snapshot!(super::customer(&customer), @r"
+        customer 0b0f6c2e-0000-5000-8000-000000000000 (version 3, updated 2026-01-02T03:04:05.000Z)
+
+          FIELD  VALUE  FROM          EDITED                    CHOSEN BY  EVENT
+          name   Ada    stripe cus_1  2026-01-02T03:04:04.000Z  edit       evt_1
+
+        product p1 - write 0b0f:product:1 under way
+          FIELD  SHOWS
+          name   Eda
+
+        stripe cus_1 - refused email (not an e-mail), held phone
+          FIELD    SHOWS
+          address  1 Main St, London
+          name     Ada
+
+        spare: stripe cus_2
+        ");
+    }
+}

@@ -1,0 +1,148 @@
+//! Publishing JSON to topics as Avro, and showing their records as JSON: what `concord publish`, `concord consume` and the
+//! HTTP API share.
+
+use anyhow::Context;
+use schemas::{Registry, registry::value_subject};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use streams::{
+    ConsumerRecord, ProducerRecord, TopicPartition,
+    embedded::{Append, Log, LogError, LogReader},
+};
+
+/// The registry's own topic.
+pub const SCHEMAS: &str = "_schemas";
+
+/// Fields of a `SourceCustomer` that only a connector may give: they place a record in its conversation.
+const OURS: [&str; 3] = ["order", "incarnation", "answer"];
+
+/// What a record is published from.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Published {
+    pub key: String,
+    /// `null` deletes the key, in a compacted topic.
+    pub value: Json,
+}
+
+/// What became of a batch: the records that were refused, by their place in it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    pub accepted: usize,
+    pub errors: Vec<Refused>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Refused {
+    pub index: usize,
+    pub error: String,
+}
+
+/// Why a whole batch is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error("no topic {0:?} takes records from outside; these do: {1}")]
+    NoSuchTopic(String, String),
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Publishes to the topics of a log, with the schemas of a registry.
+pub struct Publisher {
+    log: Log,
+    registry: Registry,
+    /// The topics that take records from outside: each configured system's `customers.<system>`.
+    open: Vec<String>,
+}
+
+impl Publisher {
+    pub fn new(log: Log, registry: Registry, open: Vec<String>) -> Self {
+        Publisher { log, registry, open }
+    }
+
+    /// Appends what can be encoded, in one durable append, and says what cannot be and why. `now`: the records' timestamp.
+    pub async fn publish(&self, topic: &str, records: &[Published], now: i64) -> Result<Outcome, PublishError> {
+        if !self.open.iter().any(|open| open == topic) {
+            return Err(PublishError::NoSuchTopic(topic.into(), self.open.join(", ")));
+        }
+        let subject = value_subject(topic);
+        let mut outcome = Outcome::default();
+        let mut append = Append::default();
+        for (index, record) in records.iter().enumerate() {
+            let encoded = match (record.key.is_empty(), &record.value) {
+                (true, _) => Err("the key is empty".to_string()),
+                (false, Json::Null) => Err("the value is null; a deleted customer is {\"fields\": null}".to_string()),
+                (false, value) if OURS.iter().any(|field| !value[field].is_null()) => {
+                    Err(format!("{} are Concord's to set", OURS.join(", ")))
+                }
+                (false, value) => self.registry.encode_json(&subject, value).map_err(|e| e.to_string()),
+            };
+            match encoded {
+                Ok(bytes) => append.records.push(ProducerRecord::new(topic, record.key.clone(), bytes).with_timestamp(now)),
+                Err(error) => outcome.errors.push(Refused { index, error }),
+            }
+        }
+        outcome.accepted = append.records.len();
+        if outcome.accepted > 0 {
+            self.log.append(append).await?;
+        }
+        Ok(outcome)
+    }
+}
+
+/// Reads the registry back from its topic.
+pub fn replay(registry: &Registry, read: impl Fn(i64) -> Result<Vec<ConsumerRecord>, LogError>) -> anyhow::Result<()> {
+    let mut from = 0;
+    loop {
+        let records = read(from)?;
+        let Some(last) = records.last() else { return Ok(()) };
+        from = last.offset + 1;
+        for record in &records {
+            let key = record.key.as_deref().unwrap_or_default();
+            registry
+                .apply(key, record.value.as_deref())
+                .with_context(|| format!("{SCHEMAS}, offset {}: the registry's records are damaged", record.offset))?;
+        }
+    }
+}
+
+/// The registry that a log keeps in its topic `_schemas`. The topic must exist.
+pub fn registry_in(log: &Log) -> anyhow::Result<Registry> {
+    let registry = Registry::new();
+    let tp = TopicPartition::new(SCHEMAS, 0);
+    replay(&registry, |from| log.read(&tp, from, 1_000, 1 << 20))?;
+    Ok(registry)
+}
+
+/// Appends what was registered since the last time. To be called before anything is written with the new ids.
+pub async fn save_registry(log: &Log, registry: &Registry) -> Result<(), LogError> {
+    let records: Vec<_> =
+        registry.take_unsaved().into_iter().map(|r| ProducerRecord::new(SCHEMAS, r.key, r.value).with_partition(0)).collect();
+    if records.is_empty() { Ok(()) } else { log.append(Append::of(records)).await.map(drop) }
+}
+
+/// One record, for people and scripts. Bytes that are no text and no Avro of a known schema are shown in hex.
+pub fn shown(registry: &Registry, topic: &str, record: &ConsumerRecord) -> Json {
+    let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) => Json::String(text.into()),
+        Err(_) => Json::String(bytes.iter().map(|b| format!("{b:02x}")).collect()),
+    };
+    let value = match record.value.as_deref() {
+        None => Json::Null,
+        Some(bytes) if topic == SCHEMAS => serde_json::from_slice(bytes).unwrap_or_else(|_| text(bytes)),
+        Some(bytes) => registry.decode_json(bytes).unwrap_or_else(|_| text(bytes)),
+    };
+    let headers: serde_json::Map<_, _> =
+        record.headers.iter().map(|h| (h.key.clone(), h.value.as_deref().map_or(Json::Null, text))).collect();
+    json!({
+        "topic": topic, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp,
+        "key": record.key.as_deref().map(text), "value": value, "headers": headers,
+    })
+}
+
+/// The registry of a log that another process may run.
+pub fn registry_of(reader: &LogReader) -> anyhow::Result<Registry> {
+    let registry = Registry::new();
+    let tp = TopicPartition::new(SCHEMAS, 0);
+    replay(&registry, |from| reader.read(&tp, from, 1_000, 1 << 20))?;
+    Ok(registry)
+}
