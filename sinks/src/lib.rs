@@ -1,1 +1,2 @@
 //! See docs/design.md.
+pub mod stripe;
