@@ -3,6 +3,7 @@
 //! - [`config`]: the table as configured; [`table`]: as the database has it, with the pieces of SQL that name its columns
 //! - [`slot`]: a row's columns ⇄ a customer's fields (pure)
 //! - [`attach`]: the schema `concord`, and the triggers of [`trigger`] on the table
+//! - [`read`]: records read into the outbox
 //! - [`error`]: what an error of the database means
 //!
 //! Every name in SQL text is qualified with its schema and quoted. Nothing here decides what is written.
@@ -10,13 +11,15 @@
 pub mod attach;
 pub mod config;
 pub mod error;
+pub mod read;
 pub mod slot;
 pub mod table;
 pub mod trigger;
 
 pub use attach::{AttachError, Attached, attach, detach, migrate, prepare};
-pub use config::{ConfigError, TableConfig};
+pub use config::{ConfigError, TableConfig, literal, quote};
 pub use error::{Fault, Refusal, classify};
+pub use read::{Incarnation, Reader};
 pub use slot::{AddressLine, Shape, Slot};
-pub use table::{Table, TableError};
+pub use table::{Column, Key, KeyKind, Table, TableError};
 pub use trigger::CHANNEL;
