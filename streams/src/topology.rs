@@ -3,6 +3,7 @@
 mod build;
 mod describe;
 mod groups;
+mod java_order;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,7 +73,7 @@ pub(crate) enum Role {
         topics: Vec<String>,
     },
     Processor {
-        stores: BTreeSet<String>,
+        stores: Vec<String>,
     },
     /// `topic` is none where each record's topic is chosen at run time; then `chooser` describes by what.
     Sink {
@@ -138,7 +139,7 @@ impl Topology {
     pub(crate) fn add_processor_node(&mut self, name: String, parents: Vec<String>, factory: NodeFactory) -> Chained<'_> {
         self.check_new_name(&name)?;
         self.check_parents(&name, &parents)?;
-        self.nodes.push(NodeSpec { name, parents, role: Role::Processor { stores: BTreeSet::new() }, factory });
+        self.nodes.push(NodeSpec { name, parents, role: Role::Processor { stores: Vec::new() }, factory });
         Ok(self)
     }
 
@@ -270,7 +271,9 @@ impl Topology {
         let Role::Processor { stores } = &mut node.role else {
             return Err(TopologyError::new(format!("cannot connect a state store {store} to a source node or a sink node.")));
         };
-        stores.insert(store.to_owned());
+        if !stores.iter().any(|known| known == store) {
+            stores.push(store.to_owned());
+        }
         spec.users.insert(processor);
         Ok(())
     }

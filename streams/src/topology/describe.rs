@@ -1,7 +1,10 @@
 //! The topology in words.
 
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fmt;
 
+use super::java_order::{self, TreeSet};
 use super::{Role, Topology, groups};
 
 /// What [`Topology::describe`] returns; its text is Kafka Streams' own.
@@ -122,23 +125,70 @@ pub(super) fn describe(topology: &Topology) -> TopologyDescription {
     TopologyDescription { subtopologies }
 }
 
+/// Connects the nodes of a sub-topology in the order of Kafka Streams' collections, which decides the order of successors and predecessors.
 fn describe_nodes(topology: &Topology, members: &[usize]) -> Vec<DescribedNode> {
-    members
-        .iter()
-        .map(|node| {
-            let spec = &topology.nodes[*node];
-            let successors =
-                topology.nodes.iter().filter(|child| child.parents.contains(&spec.name)).map(|child| child.name.clone()).collect();
-            let predecessors = spec.parents.clone();
-            match &spec.role {
-                Role::Source { topics } => DescribedNode::Source { name: spec.name.clone(), topics: topics.clone(), successors },
-                Role::Processor { stores } => {
-                    DescribedNode::Processor { name: spec.name.clone(), stores: stores.iter().cloned().collect(), successors, predecessors }
-                }
-                Role::Sink { topic, chooser } => {
-                    DescribedNode::Sink { name: spec.name.clone(), topic: topic.clone(), chooser: chooser.clone(), predecessors }
-                }
-            }
-        })
-        .collect()
+    let names: Vec<String> = members.iter().map(|node| topology.nodes[*node].name.clone()).collect();
+    let by_name: HashMap<&str, usize> = members.iter().map(|node| (topology.nodes[*node].name.as_str(), *node)).collect();
+    let mut nodes: HashMap<usize, Linked> = members.iter().map(|node| (*node, Linked::default())).collect();
+    for name in java_order::hash_set(java_order::hash_set(names.clone())) {
+        let node = by_name[name.as_str()];
+        for parent in &topology.nodes[node].parents {
+            let parent = by_name[parent.as_str()];
+            link(topology, &mut nodes, node, parent);
+        }
+    }
+    let mut order: Vec<usize> = members.to_vec();
+    order.sort_by(|a, b| compare(topology, &nodes, *a, *b));
+    order.into_iter().map(|node| described(topology, &nodes[&node], node)).collect()
+}
+
+/// A node's neighbours, and how many nodes are below it, itself included; once per path.
+struct Linked {
+    size: usize,
+    successors: TreeSet,
+    predecessors: TreeSet,
+}
+
+impl Default for Linked {
+    fn default() -> Self {
+        Self { size: 1, successors: TreeSet::default(), predecessors: TreeSet::default() }
+    }
+}
+
+/// Larger ones first, then by name.
+fn compare(topology: &Topology, nodes: &HashMap<usize, Linked>, a: usize, b: usize) -> Ordering {
+    let sizes = nodes[&b].size.cmp(&nodes[&a].size);
+    sizes.then_with(|| topology.nodes[a].name.encode_utf16().cmp(topology.nodes[b].name.encode_utf16()))
+}
+
+fn link(topology: &Topology, nodes: &mut HashMap<usize, Linked>, node: usize, parent: usize) {
+    let mut set = nodes.get_mut(&node).map(|node| std::mem::take(&mut node.predecessors)).unwrap_or_default();
+    set.insert(parent, |a, b| compare(topology, nodes, a, b));
+    nodes.entry(node).or_default().predecessors = set;
+    let mut set = nodes.get_mut(&parent).map(|parent| std::mem::take(&mut parent.successors)).unwrap_or_default();
+    set.insert(node, |a, b| compare(topology, nodes, a, b));
+    nodes.entry(parent).or_default().successors = set;
+    grow(nodes, parent, nodes[&node].size);
+}
+
+/// Counts more nodes below a node, and below those above it.
+fn grow(nodes: &mut HashMap<usize, Linked>, node: usize, by: usize) {
+    nodes.entry(node).or_default().size += by;
+    for above in nodes[&node].predecessors.items() {
+        grow(nodes, above, by);
+    }
+}
+
+fn described(topology: &Topology, linked: &Linked, node: usize) -> DescribedNode {
+    let names = |set: &TreeSet| set.items().into_iter().map(|node| topology.nodes[node].name.clone()).collect();
+    let spec = &topology.nodes[node];
+    let (name, successors, predecessors) = (spec.name.clone(), names(&linked.successors), names(&linked.predecessors));
+    match &spec.role {
+        Role::Source { topics } => DescribedNode::Source { name, topics: java_order::hash_set_of(topics.clone()), successors },
+        Role::Processor { stores } => {
+            let stores = java_order::hash_set_of(java_order::hash_set(stores.clone()));
+            DescribedNode::Processor { name, stores, successors, predecessors }
+        }
+        Role::Sink { topic, chooser } => DescribedNode::Sink { name, topic: topic.clone(), chooser: chooser.clone(), predecessors },
+    }
 }
