@@ -23,6 +23,8 @@ pub mod derived;
 pub mod effects;
 pub mod error;
 pub mod flaps;
+#[cfg(any(test, feature = "histories"))]
+pub mod histories;
 pub mod identify;
 pub mod merge;
 pub mod notes;
