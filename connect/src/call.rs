@@ -70,6 +70,19 @@ impl Call {
         }
     }
 
+    /// What it is about: a record, a customer, an e-mail or a page.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Call::Get { id } => id.to_string(),
+            Call::Update(update) => update.id.to_string(),
+            Call::Create(create) => create.id.customer.to_string(),
+            Call::Delete(delete) => delete.id.to_string(),
+            Call::FindOurs { customer, .. } => customer.to_string(),
+            Call::FindByEmail { email } => email.clone(),
+            Call::List { page } => page.clone(),
+        }
+    }
+
     /// Whether it changes something in the system.
     pub fn changes(&self) -> bool {
         matches!(self, Call::Update(_) | Call::Create(_) | Call::Delete(_))

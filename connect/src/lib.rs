@@ -23,9 +23,11 @@ pub mod contract;
 pub mod conversation;
 pub mod cursors;
 pub mod error;
+mod events;
 pub mod health;
 pub mod partition;
 pub mod requests;
+pub mod runner;
 pub mod topics;
 pub mod walks;
 
@@ -38,4 +40,5 @@ pub use error::ConnectError;
 pub use health::{Health, Progress};
 pub use partition::{Batch, Options, Output, Partition, Ticket};
 pub use requests::Requests;
+pub use runner::Runner;
 pub use walks::Walks;
