@@ -30,7 +30,11 @@ const SCHEMA: &str = "
         partition INTEGER NOT NULL,
         beginning INTEGER NOT NULL DEFAULT 0,
         next INTEGER NOT NULL DEFAULT 0,
+        -- Compaction: records before `cleaned` are the newest of their keys; how many of them, and tombstones among them, were kept.
         cleaned INTEGER NOT NULL DEFAULT 0,
+        cleaned_at INTEGER NOT NULL DEFAULT 0,
+        kept INTEGER NOT NULL DEFAULT 0,
+        tombstones INTEGER NOT NULL DEFAULT 0,
         UNIQUE (topic, partition)
     );
     CREATE TABLE records (

@@ -31,6 +31,7 @@ pub(super) enum Job {
     DeleteGroup { group: String, reply: Reply<()> },
     Start { topology: Arc<BuiltTopology>, config: Box<StreamsConfig>, status: Arc<Status>, reply: Reply<()> },
     StopStreams { reply: Reply<()> },
+    Tidy { reply: Reply<()> },
 }
 
 #[derive(Default)]

@@ -194,6 +194,12 @@ impl Log {
         self.shared().trouble.subscribe()
     }
 
+    /// Removes all that retention and compaction have to remove by now, and shortens the write-ahead log. The log does so by itself,
+    /// in small slices; this does it in one go, and appends wait for it.
+    pub fn tidy(&self) -> Result<(), LogError> {
+        self.ask(|reply| Job::Tidy { reply })
+    }
+
     /// Makes the writer look at the clock now. Only of use with a clock of one's own.
     pub fn wake(&self) {
         self.shared().jobs.wake();

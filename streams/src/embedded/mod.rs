@@ -10,17 +10,20 @@
 //! | `jobs`, `writer` | the queue to the writer thread, and the thread |
 //! | `round` | what one commit will hold |
 //! | `streams`, `driver`, `input`, `state_backing` | the running topology: its handle and states, its tasks, what they read, their stores |
+//! | `housekeeping`, `compaction` | old records go, in small slices |
 //! | `database`, `queries`, `catalog`, `headers` | the file: its tables, its reads, its topics |
 //! | `folder_lock`, `free_space` | one process per folder; a disk that fills up |
 
 mod catalog;
 mod clock;
+mod compaction;
 mod database;
 mod driver;
 mod error;
 mod folder_lock;
 mod free_space;
 mod headers;
+mod housekeeping;
 mod input;
 mod jobs;
 mod log;

@@ -77,6 +77,8 @@ pub struct Options {
     pub max_pending_bytes: usize,
     /// How long a tombstone of a compacted topic stays.
     pub delete_retention: Duration,
+    /// How often old records are looked for.
+    pub housekeeping_interval: Duration,
     /// A compacted topic is cleaned when this share of it is not yet cleaned.
     pub min_cleanable_ratio: f64,
     /// Wall clock of retention and of punctuation.
@@ -94,6 +96,7 @@ impl Default for Options {
             commit_interval: Duration::from_millis(50),
             max_pending_bytes: 16 << 20,
             delete_retention: Duration::from_secs(24 * 3600),
+            housekeeping_interval: Duration::from_secs(10),
             min_cleanable_ratio: 0.5,
             clock: Arc::new(SystemClock),
         }

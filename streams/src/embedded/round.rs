@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::catalog::{Catalog, Partition};
 use super::jobs::{Pending, Reply};
 use super::record::size_of_record;
-use super::{Append, LogError, headers};
+use super::{Append, Cleanup, LogError, headers};
 use crate::{ConsumerRecord, ProducerRecord, TopicPartition, partition_for_key};
 
 /// A record that has its place in the log, but is not committed yet.
@@ -155,6 +155,9 @@ pub(super) fn answer<T>(reply: Reply<T>, outcome: Result<T, LogError>) {
 
 fn place(catalog: &Catalog, record: &ProducerRecord) -> Result<Arc<Partition>, LogError> {
     let topic = catalog.topic(&record.topic).ok_or_else(|| LogError::UnknownTopic(record.topic.to_string()))?;
+    if record.key.is_none() && topic.config.cleanup == Cleanup::Compact {
+        return Err(LogError::invalid(format!("record for compacted topic {:?}", record.topic), "it has no key"));
+    }
     let count = topic.config.partitions;
     let partition = match (record.partition, &record.key) {
         (Some(partition), _) => partition,

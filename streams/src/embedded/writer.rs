@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::driver::{Budget, Driver, RoundError, World};
 use super::folder_lock::FolderLock;
+use super::housekeeping::{Housekeeping, Slice};
 use super::jobs::{Job, Pending};
 use super::log::Shared;
 use super::round::{Round, answer};
@@ -16,12 +17,19 @@ use super::wal::Wal;
 use super::{LogError, TopicConfig, database, topics};
 use crate::BuiltTopology;
 
+/// Under load a slice of the chores is done this often; when idle, one after the other.
+const SLICE_UNDER_LOAD: Duration = Duration::from_millis(200);
+/// What a slice writes to the write-ahead log, roughly.
+const PAGES_OF_A_SLICE: usize = 200;
+
 /// State of the writer thread.
 pub(super) struct Writer {
     shared: Arc<Shared>,
     connection: Connection,
     round: Round,
     driver: Option<Driver>,
+    housekeeping: Housekeeping,
+    last_slice: Instant,
     trouble: Option<Trouble>,
     /// Pause of the trouble that passed last, until a commit succeeds.
     last_pause: Option<Duration>,
@@ -32,7 +40,20 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, connection: Connection, lock: FolderLock) -> Result<Writer, LogError> {
         let wal = Wal::new(&shared.folder);
-        Ok(Writer { shared, connection, round: Round::default(), driver: None, trouble: None, last_pause: None, wal, _lock: lock })
+        let housekeeping = Housekeeping::new(&connection)?;
+        let last_slice = Instant::now();
+        Ok(Writer {
+            shared,
+            connection,
+            round: Round::default(),
+            driver: None,
+            housekeeping,
+            last_slice,
+            trouble: None,
+            last_pause: None,
+            wal,
+            _lock: lock,
+        })
     }
 
     /// Runs until the log is closed and everything queued is done.
@@ -40,13 +61,16 @@ impl Writer {
         loop {
             self.gather();
             self.work();
+            if self.last_slice.elapsed() >= SLICE_UNDER_LOAD {
+                self.keep_house();
+            }
             if !self.shared.jobs.is_empty() {
                 continue;
             }
             if self.shared.jobs.is_closed() {
                 break;
             }
-            if self.has_work() {
+            if self.has_work() || self.keep_house() {
                 continue;
             }
             let deadline = self.between_rounds();
@@ -55,6 +79,34 @@ impl Writer {
         }
         self.stop_streams();
         self.wal.truncate(&self.connection);
+    }
+
+    /// A slice of the chores; whether there is more to do.
+    fn keep_house(&mut self) -> bool {
+        self.last_slice = Instant::now();
+        if self.trouble.is_some() {
+            return false;
+        }
+        match self.housekeeping.slice(&self.connection, &self.shared.catalog, &self.shared.options) {
+            Ok(Slice::Idle) => false,
+            Ok(slice) => {
+                self.wal.grew(PAGES_OF_A_SLICE);
+                slice == Slice::More
+            }
+            Err(error) => {
+                self.housekeeping.forget();
+                self.note_trouble(&error);
+                false
+            }
+        }
+    }
+
+    /// All chores that are due, at once.
+    fn tidy(&mut self) -> Result<(), LogError> {
+        self.housekeeping.look_now();
+        while self.housekeeping.slice(&self.connection, &self.shared.catalog, &self.shared.options)? == Slice::More {}
+        self.wal.truncate(&self.connection);
+        Ok(())
     }
 
     /// Whether the topology has something to do by itself.
@@ -131,6 +183,10 @@ impl Writer {
             }
             Job::Start { topology, config, status, reply } => {
                 let outcome = self.aside(|writer| writer.start_streams(topology, *config, status));
+                answer(reply, outcome);
+            }
+            Job::Tidy { reply } => {
+                let outcome = self.aside(Writer::tidy);
                 answer(reply, outcome);
             }
             Job::StopStreams { reply } => {
@@ -242,8 +298,11 @@ impl Writer {
             return Some(trouble.look_again);
         }
         let checkpoint = self.wal.between_rounds(&self.connection);
-        let driver = self.driver.as_ref().and_then(|driver| driver.wake_up(self.shared.options.clock.now_ms()));
-        [checkpoint, driver].into_iter().flatten().min()
+        let now = self.shared.options.clock.now_ms();
+        let driver = self.driver.as_ref().and_then(|driver| driver.wake_up(now));
+        let until_look = u64::try_from(self.housekeeping.next_look().saturating_sub(now)).unwrap_or(0);
+        let chores = Some(Instant::now() + Duration::from_millis(until_look));
+        [checkpoint, driver, chores].into_iter().flatten().min()
     }
 
     fn note_trouble(&mut self, error: &LogError) {
