@@ -10,6 +10,7 @@
 //! | [`history`] | what really happened |
 //! | [`oracle`] | what must hold when everything is at rest |
 
+pub mod brief;
 pub mod counts;
 pub mod dice;
 pub mod history;

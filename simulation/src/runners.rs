@@ -1,7 +1,7 @@
 //! The conversation runners of Stripe and Salesforce: the real machine, over simulated calls that fail, are slow, or land late.
 
 use crate::{
-    log,
+    brief, log,
     plan::{Moment, NAMES, STRIPE},
     systems::stripe::Failure,
     values,
@@ -241,7 +241,7 @@ impl World {
         }
         let reply = if system == STRIPE { self.stripe_call(&call, failure) } else { self.salesforce_call(&call) };
         if self.tracing {
-            self.trace(format!("{} #{runner} {call:?}{}: {reply:?}", NAMES[system], if lost { " (answer lost)" } else { "" }));
+            self.trace(format!("{} #{runner} {}{}: {}", NAMES[system], brief::call(&call), if lost { " (answer lost)" } else { "" }, brief::reply(&reply)));
         }
         let seq = self.history.seq;
         if let Some(id) = &target {

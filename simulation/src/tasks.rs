@@ -213,16 +213,19 @@ impl World {
         let record = &self.log.topics[topic].partitions[partition][offset as usize];
         let codecs = &self.shared.codecs;
         let value = record.value.as_deref().unwrap_or_default();
+        use crate::brief;
         let text = match &*name {
-            n if n.starts_with("requests.") => codecs.request.decode(value).map(|v| format!("{:?}", v.action)).unwrap_or_default(),
+            n if n.starts_with("requests.") => codecs.request.decode(value).map(|v| brief::action(&v.action)).unwrap_or_default(),
             n if n.starts_with("links.") => codecs.link.decode(value).map(|v| format!("{v:?}")).unwrap_or_default(),
-            "customers.identify" => self.shared.identify.decode(value).map(|v| format!("{:?}", v.body)).unwrap_or_default(),
-            "customers.unify" => codecs.unify.decode(value).map(|v| format!("{:?}", v.body)).unwrap_or_default(),
-            "customers.unified" => codecs.unified.decode(value).map(|v| format!("{v:?}")).unwrap_or_default(),
-            "customers.conflicts" => codecs.conflict.decode(value).map(|v| format!("{v:?}")).unwrap_or_default(),
-            _ => codecs.source.decode(value).map(|v| format!("{v:?}")).unwrap_or_default(),
+            "customers.identify" => self.shared.identify.decode(value).map(|v| brief::identify(&v.body)).unwrap_or_default(),
+            "customers.unify" => codecs.unify.decode(value).map(|v| brief::unify(&v.body)).unwrap_or_default(),
+            "customers.unified" => codecs.unified.decode(value).map(|v| brief::unified(&v)).unwrap_or_default(),
+            "customers.conflicts" => codecs.conflict.decode(value).map(|v| brief::conflict(&v)).unwrap_or_default(),
+            _ => codecs.source.decode(value).map(|v| brief::result(&v)).unwrap_or_default(),
         };
-        let line = format!("-> {name}-{partition}@{offset} {}: {text}", log::key(record));
+        let key = log::key(record);
+        let key = if key.len() == 36 { &key[..4] } else { key };
+        let line = format!("-> {name}-{partition}@{offset} {key}: {text}");
         self.trace(line);
     }
 }

@@ -335,7 +335,7 @@ impl World {
             if system == PRODUCT {
                 let id = self.product.sinks.iter().find(|s| s.partition == partition && !s.zombie).map(|s| s.id);
                 if let Some(id) = id {
-                    self.schedule(after, Event::SinkStep { id });
+                    self.sink_wake(id, after);
                 }
             } else {
                 let found = self.runners.iter().rev().find(|r| r.system == system && r.partition == partition).map(|r| r.id);

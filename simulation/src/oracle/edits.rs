@@ -182,9 +182,11 @@ impl<'w> Scene<'w> {
     }
 
     fn superseded(&self, customer: &CustomerId, edit: &Change) -> bool {
+        // Two edits to the same value are one: who edits one has seen both.
+        let first = self.edits(customer, edit.field).filter(|e| e.after == edit.after).map(|e| e.seq).min().unwrap_or(edit.seq);
         self.edits(customer, edit.field).any(|later| {
             let system = self.world.history.records[later.record].system;
-            later.seq > edit.seq && (self.is_value(edit, &later.before) || self.render(system, edit.field, &edit.after) == later.before)
+            later.seq > first && (self.is_value(edit, &later.before) || self.render(system, edit.field, &edit.after) == later.before)
         })
     }
 
@@ -241,7 +243,10 @@ impl<'w> Scene<'w> {
                         let (end, next) = self.next_change(edit);
                         !self.looked_between(edit.record, edit.seq, end) && (next.is_none_or(|n| n.who.ours()) && end != u64::MAX)
                     };
-                    let outside = self.outside(edit).is_some();
+                    // What the next look showed is again what the last one had shown: nobody can tell.
+                    let next_look = self.world.history.looks.iter().filter(|l| l.record == edit.record && l.seq >= edit.seq).map(|l| l.seq).min();
+                    let back = next_look.is_some_and(|seq| self.value_at(edit.record, index, seq) == edit.before);
+                    let outside = self.outside(edit).is_some() || back;
                     let text = self.tell(edit);
                     self.ensure(outside || unseen_then_covered || twice_set_and_lost, "on top wins", || {
                         format!("{} {field}: golden is {golden:?}, but {text}", customer.id)
@@ -266,7 +271,7 @@ impl<'w> Scene<'w> {
                 let inside = edits.iter().filter(|e| self.outside(e).is_none());
                 let Some(last) = inside.max_by_key(|c| c.seq) else { continue };
                 let golden_at = edits.iter().filter(|c| self.is_value(c, &golden)).map(|c| c.at).max().unwrap_or(i64::MIN);
-                let fine = self.is_value(last, &golden) || self.on_record(&customer.id, last) || golden_at + spread + 1000 >= last.at;
+                let fine = self.is_value(last, &golden) || self.on_record(&customer.id, last) || self.superseded(&customer.id, last) || golden_at + spread + 1000 >= last.at;
                 let text = self.tell(last);
                 self.ensure(fine, "last writer", || format!("{} {field}: golden {golden:?} is older than {text}", customer.id));
             }

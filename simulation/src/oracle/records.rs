@@ -177,7 +177,7 @@ impl Scene<'_> {
             .history
             .changes
             .iter()
-            .filter(|c| c.who.ours() && c.at > until && records.contains(&c.record))
+            .filter(|c| c.who.ours() && c.at > until && records.contains(&c.record) && c.seq != world.history.records[c.record].born_seq)
             .map(|c| self.tell(c))
             .collect();
         self.ensure(late.is_empty(), "created, deleted", || format!("{customer} is deleted, and was written to: {late:?}"));

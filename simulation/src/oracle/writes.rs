@@ -65,7 +65,11 @@ impl Scene<'_> {
                         world.history.records[*r].born_seq <= at && self.same(world.history.records[*r].system, index, &golden, v)
                     })
                 };
-                let mut settled = all_show(&shown, last_edit);
+                // A value that was there before may be shown from then, while what came between is still on its way.
+                let set = self.edits(&customer.id, index).filter(|c| c.after == golden).count();
+                let last_at = self.edits(&customer.id, index).map(|c| c.at).max().unwrap_or(0);
+                let strict_from = if set == 1 && !golden.is_empty() { 0 } else { last_at.max(world.outages.iter().copied().max().unwrap_or(0)) + 180_000 };
+                let mut settled = strict_from == 0 && all_show(&shown, last_edit);
                 let mut wrong = Vec::new();
                 let mut covering = 0;
                 for change in world.history.changes.iter().filter(|c| c.seq > last_edit && c.field == index && records.contains(&c.record))
@@ -79,7 +83,7 @@ impl Scene<'_> {
                         }
                     }
                     shown.insert(change.record, change.after.clone());
-                    settled |= all_show(&shown, change.seq);
+                    settled |= change.at >= strict_from && all_show(&shown, change.seq);
                 }
                 self.counts.flap_by_covering += covering;
                 self.ensure(wrong.is_empty(), "no flap", || format!("{} {field}: all showed {golden:?}, then {wrong:?}", customer.id));

@@ -29,6 +29,8 @@ pub struct Sink {
     batch: VecDeque<(String, Request)>,
     /// It was replaced, and only ends what it has.
     pub zombie: bool,
+    /// A step of it is in the queue.
+    pub woken: bool,
 }
 
 #[derive(Default)]
@@ -286,8 +288,16 @@ impl World {
     pub fn sink_start(&mut self, partition: usize) {
         let id = self.next_instance();
         let position = self.product.committed.get(&partition).copied().unwrap_or(0);
-        self.product.sinks.push(Sink { id, partition, position, batch: VecDeque::new(), zombie: false });
-        self.schedule(1, Event::SinkStep { id });
+        self.product.sinks.push(Sink { id, partition, position, batch: VecDeque::new(), zombie: false, woken: false });
+        self.sink_wake(id, 1);
+    }
+
+    /// Its next step comes after this, unless one is in the queue already.
+    pub fn sink_wake(&mut self, id: u64, after: i64) {
+        if let Some(sink) = self.product.sinks.iter_mut().find(|s| s.id == id && !s.woken) {
+            sink.woken = true;
+            self.schedule(after, Event::SinkStep { id });
+        }
     }
 
     pub fn sink_crash(&mut self, partition: usize, zombie: i64) {
@@ -299,6 +309,7 @@ impl World {
         } else {
             let id = self.product.sinks.iter().find(|s| s.partition == partition).map(|s| s.id);
             if let Some(id) = id {
+                // It hangs for so long, then goes on.
                 self.schedule(zombie, Event::SinkStep { id });
             }
         }
@@ -308,9 +319,11 @@ impl World {
     /// Runs the next request of a sink, fetches the next, or commits.
     pub fn sink_step(&mut self, id: u64) {
         let Some(at) = self.product.sinks.iter().position(|s| s.id == id) else { return };
+        self.product.sinks[at].woken = false;
         if self.outage(PRODUCT) {
-            let after = self.dice.calls.between(500, 5_000);
-            return self.schedule(after, Event::SinkStep { id });
+            let longest = if self.long_outage { 600_000 } else { 5_000 };
+            let after = self.dice.calls.between(500, longest);
+            return self.sink_wake(id, after);
         }
         let partition = self.product.sinks[at].partition;
         let next = self.product.sinks[at].batch.front().cloned();
@@ -351,6 +364,6 @@ impl World {
         }
         let latency = self.plan.settings.latency;
         let after = self.dice.calls.between(1, latency);
-        self.schedule(after, Event::SinkStep { id });
+        self.sink_wake(id, after);
     }
 }
