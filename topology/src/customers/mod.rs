@@ -29,6 +29,8 @@ pub mod identify;
 pub mod merge;
 pub mod notes;
 mod processors;
+#[cfg(test)]
+mod properties;
 pub mod publish;
 pub mod questions;
 pub mod resolve;

@@ -1,9 +1,23 @@
 //! What the stores and topics hold: each type with its Avro codec, as the engine's serde.
 
 use super::{Config, Error, identify::Claimants, resolve::Record, state::Customer, walks::Walks};
-use schemas::{AvroCodec, Message, Registry, RegistryError, SourceCustomer};
+use schemas::{AvroCodec, Message, Registry, RegistryError, SourceCustomer, System};
 use serde::{Serialize, de::DeserializeOwned};
 use streams::{Serde, SerdeError};
+
+/// unify's customers. Key: customer id.
+pub const CUSTOMERS: &str = "customers";
+/// unify's index of what was put off. Key: time (8 bytes, big-endian) and customer id (16 bytes); the value says nothing.
+pub const DUE: &str = "customers-due";
+/// unify's walks: one entry per partition.
+pub const WALKS: &str = "customers-walks";
+/// identify's claimants. Key: normalised e-mail.
+pub const EMAILS: &str = "emails";
+
+/// resolve's records of one system, `links-<system>`. Key: external id.
+pub fn links_store(system: &System) -> String {
+    format!("links-{system}")
+}
 
 /// A store's content: a type with an Avro schema of its own, so that it evolves.
 pub trait Stored: Serialize + DeserializeOwned {
@@ -73,7 +87,7 @@ mod tests {
         SystemConfig,
         state::{ChosenBy, Creates, Flip, Golden, InFlight, Noticed, Pause, Refusal, Rendering, Replica, Spare, Write},
     };
-    use schemas::{Address, CustomerFields, CustomerId, ExternalId, Field, System, Value, WriteId};
+    use schemas::{Address, CustomerFields, CustomerId, ExternalId, Field, Value, WriteId};
     use std::collections::{BTreeMap, BTreeSet};
 
     fn round_trip<T: Stored + PartialEq + std::fmt::Debug>(value: &T) {

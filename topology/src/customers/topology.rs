@@ -2,8 +2,8 @@
 
 use super::{
     Config, Kind,
-    processors::{CUSTOMERS, DUE, EMAILS, Identify, Incoming, Resolve, Results, Unify, WALKS, child, links_store},
-    stored::{Avro, codec},
+    processors::{Identify, Incoming, Resolve, Results, Unify, child},
+    stored::{Avro, CUSTOMERS, DUE, EMAILS, WALKS, codec, links_store},
     topics,
 };
 use schemas::{

@@ -26,6 +26,8 @@ pub struct Hub {
     /// How many writes, creates and deletes were asked for.
     pub asked: usize,
     order: i64,
+    /// What was published last, to be replayed.
+    last: Option<(String, String, SourceCustomer)>,
     made: usize,
     queue: VecDeque<Effect>,
     touched: BTreeSet<CustomerId>,
@@ -74,6 +76,7 @@ impl Hub {
             shown: BTreeMap::new(),
             asked: 0,
             order: 0,
+            last: None,
             made: 0,
             queue: VecDeque::new(),
             touched: BTreeSet::new(),
@@ -159,6 +162,7 @@ impl Hub {
 
     /// A result reaches resolve, and everything that follows runs.
     pub fn publish(&mut self, at: &str, key: &str, result: SourceCustomer) {
+        self.last = Some((at.into(), key.into(), result.clone()));
         let (system, key) = (system(at), ExternalId::new(key));
         let config = self.config.system(&system).expect("the histories' own systems").clone();
         let at = resolve::At { system: &config, key: &key, offset: self.order, timestamp: self.now };
@@ -168,6 +172,20 @@ impl Hub {
         };
         self.queue.extend(effects);
         self.run();
+    }
+
+    /// What was published last comes once more.
+    pub fn replay(&mut self) {
+        if let Some((at, key, result)) = self.last.clone() {
+            self.publish(&at, &key, result);
+        }
+    }
+
+    /// The system answers the eldest request to it.
+    pub fn serve_one(&mut self, at: &str) {
+        if let Some((key, action)) = self.request(at) {
+            self.serve(&system(at), &key, action);
+        }
     }
 
     /// The next request to this system.

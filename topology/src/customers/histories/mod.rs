@@ -3,7 +3,7 @@
 //! Each is told with a [`Hub`] and says what is wrong at its end. They run as tests, and the simulation prints them as a table.
 
 mod creates;
-mod hub;
+pub mod hub;
 mod identity;
 mod merge;
 

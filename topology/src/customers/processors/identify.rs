@@ -1,10 +1,10 @@
 //! identify: `customers.identify` in, store `emails`.
 
-use super::{EMAILS, Outlets};
+use super::Outlets;
 use crate::customers::{
     Config,
     identify::Claimants,
-    stored::{read, write},
+    stored::{EMAILS, read, write},
 };
 use schemas::{AvroCodec, IdentifyMessage};
 use streams::{Processor, ProcessorContext, ProcessorError, Record};

@@ -7,13 +7,11 @@ mod unify;
 
 pub(super) use identify::Identify;
 pub(super) use outlets::{Outlets, child};
-pub(super) use resolve::{Incoming, Resolve, Results, links_store};
-pub(super) use unify::{CUSTOMERS, DUE, Unify, WALKS};
+pub(super) use resolve::{Incoming, Resolve, Results};
+pub(super) use unify::Unify;
 
 use super::{Error, Severity};
 use streams::ProcessorError;
-
-pub(super) const EMAILS: &str = "emails";
 
 impl From<Error> for ProcessorError {
     fn from(error: Error) -> Self {

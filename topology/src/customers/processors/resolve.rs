@@ -3,16 +3,11 @@
 use super::Outlets;
 use crate::customers::{
     Config, Error, Kind, resolve,
-    stored::{Avro, read, write},
+    stored::{Avro, links_store, read, write},
 };
 use schemas::{AvroCodec, CustomerLink, ExternalId, SourceCustomer, System};
 use std::sync::Arc;
 use streams::{Processor, ProcessorContext, ProcessorError, Record, Serde, SerdeError};
-
-/// `links-<system>`
-pub fn links_store(system: &System) -> String {
-    format!("links-{system}")
-}
 
 /// A record of one of the two topics.
 #[derive(Clone, Debug)]

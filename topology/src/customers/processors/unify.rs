@@ -4,7 +4,7 @@ use super::Outlets;
 use crate::customers::{
     Config, Error,
     state::Customer,
-    stored::{read, write},
+    stored::{CUSTOMERS, DUE, WALKS, read, write},
     topics,
     walks::Walks,
 };
@@ -12,11 +12,6 @@ use schemas::{AvroCodec, CustomerId, Millis, UnifyBody, UnifyMessage, Walk};
 use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 use streams::{Processor, ProcessorContext, ProcessorError, PunctuationType, Record, ScheduleId};
 
-pub const CUSTOMERS: &str = "customers";
-/// Key: time (8 bytes, big-endian) and customer id (16 bytes); no value.
-pub const DUE: &str = "customers-due";
-/// One entry.
-pub const WALKS: &str = "customers-walks";
 const WALK: &[u8] = b"walk";
 
 /// How often what was put off is looked for, and how many at a time.
