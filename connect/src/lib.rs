@@ -14,11 +14,14 @@
 //! - [`contract`]: [`Source`] and [`Sink`], what a connector implements
 //! - [`runner`]: drives the partitions of `requests.<system>` on the log: rate limits, time-outs, health, metrics
 //! - [`requests`]: how a source says that something changed
+//! - `conformance` (a feature): what every connector must pass, for its tests
 //! - [`cursors`]: what a connector must remember; [`backfill`]: a backfill's reads in slices; [`walks`]: what follows an import
 
 pub mod backfill;
 pub mod backoff;
 pub mod call;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod contract;
 pub mod conversation;
 pub mod cursors;

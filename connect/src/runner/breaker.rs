@@ -4,9 +4,12 @@ use crate::{backoff::Backoff, call::Reply, health::Health};
 use schemas::Millis;
 use std::collections::BTreeSet;
 
-/// Calls about so many things without a known outcome, none with one in between, and the system counts as away.
-/// (One alone may be the trouble of one record.)
+/// Calls about so many things failed, none worked in between, and the system counts as away. (One alone may be the trouble of
+/// one record.)
 const AWAY: usize = 3;
+
+/// So many failures in a row, also about one thing, and health says so.
+const WORTH_SAYING: u32 = 3;
 
 /// A hint to wait is kept to for this long at most.
 const LONGEST_HOLD: Millis = 300_000;
@@ -14,8 +17,10 @@ const LONGEST_HOLD: Millis = 300_000;
 /// Pure: time and jitter come in.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// What the calls without a known outcome were about, since the last one with one.
-    unknown: BTreeSet<String>,
+    /// What the calls that failed were about, since one last worked; how many, and why.
+    failed: BTreeSet<String>,
+    failures: u32,
+    why: String,
     stopped: Option<Stopped>,
     /// The system asked for a pause until then.
     hold: Millis,
@@ -52,7 +57,7 @@ pub(super) enum May {
 
 impl Breaker {
     pub fn new(credentials: Backoff, away: Backoff) -> Self {
-        Breaker { unknown: BTreeSet::new(), stopped: None, hold: 0, credentials, away }
+        Breaker { failed: BTreeSet::new(), failures: 0, why: String::new(), stopped: None, hold: 0, credentials, away }
     }
 
     pub fn may_call(&self, now: Millis) -> May {
@@ -73,27 +78,35 @@ impl Breaker {
 
     /// A call about this was answered.
     pub fn on_reply(&mut self, subject: &str, reply: &Reply, now: Millis, jitter: f64) {
+        if let Reply::Busy { retry_after: Some(hint), .. } = reply {
+            self.hold = self.hold.max(now + (*hint).clamp(0, LONGEST_HOLD));
+        }
         match reply {
             Reply::Unauthorized { reason } => {
-                self.unknown.clear();
+                self.worked();
                 self.stop(Cause::Credentials, reason, now, jitter);
             }
-            Reply::Unknown { reason, .. } => {
-                self.unknown.insert(subject.to_owned());
+            // A busy system answers; but where nothing but that comes back (or nobody listens), it takes no more than probes.
+            Reply::Unknown { reason, .. } | Reply::Busy { reason, .. } => {
+                self.failed.insert(subject.to_owned());
+                self.failures += 1;
+                self.why.clone_from(reason);
                 let probe_failed = self.stopped.as_ref().is_some_and(|stopped| stopped.probing);
-                if self.unknown.len() >= AWAY || probe_failed {
+                if self.failed.len() >= AWAY || probe_failed {
                     let cause = self.stopped.as_ref().map_or(Cause::Away, |stopped| stopped.cause);
                     self.stop(cause, reason, now, jitter);
                 }
             }
-            reply => {
-                self.unknown.clear();
+            _ => {
+                self.worked();
                 self.stopped = None;
-                if let Reply::Busy { retry_after: Some(hint), .. } = reply {
-                    self.hold = self.hold.max(now + (*hint).clamp(0, LONGEST_HOLD));
-                }
             }
         }
+    }
+
+    fn worked(&mut self) {
+        self.failed.clear();
+        self.failures = 0;
     }
 
     fn stop(&mut self, cause: Cause, reason: &str, now: Millis, jitter: f64) {
@@ -116,6 +129,7 @@ impl Breaker {
             Some(Stopped { cause: Cause::Credentials, reason, .. }) => Health::Paused(format!("credentials are not accepted: {reason}")),
             Some(Stopped { reason, .. }) => Health::Degraded(format!("no answers: {reason}")),
             None if now < self.hold => Health::Degraded("it asked for a pause".to_owned()),
+            None if self.failures >= WORTH_SAYING => Health::Degraded(format!("calls fail: {}", self.why)),
             None => Health::Ok,
         }
     }
@@ -167,10 +181,12 @@ mod tests {
     #[test]
     fn a_system_that_does_not_answer_is_probed() {
         let mut b = breaker();
-        for subject in ["a", "a", "a", "a", "b"] {
+        for subject in ["a", "b"] {
             b.on_reply(subject, &unknown(), 0, 1.0);
         }
         assert_eq!((b.may_call(0), b.health(0)), (May::Call, Health::Ok), "two records may have their own troubles");
+        b.on_reply("a", &Reply::Busy { reason: "refused".into(), retry_after: None }, 0, 1.0);
+        assert_eq!((b.may_call(0), b.health(0)), (May::Call, Health::Degraded("calls fail: refused".into())));
         b.on_reply("c", &unknown(), 0, 1.0);
         assert_eq!(b.health(0), Health::Degraded("no answers: timed out".into()));
         assert_eq!((b.may_call(999), b.may_call(1_000)), (May::Wait { until: 1_000 }, May::Call));
