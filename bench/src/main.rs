@@ -1,1 +1,37 @@
-fn main() {}
+//! What Concord costs: throughput, latency, memory and bytes on disk, each beside something measured in the same run.
+//! docs/benchmarks.md has the commands and the figures.
+
+mod latency;
+mod merge;
+mod process;
+mod topology_bench;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    about = "Benchmarks of Concord",
+    after_help = "Examples:\n  cargo run --release -p bench -- topology\n  cargo run --release -p bench -- merge --records 1000000\n  cargo build --release -p concord && cargo run --release -p bench -- latency"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Source records a second through the full customer topology, two systems, every commit on disk
+    Topology(topology_bench::Args),
+    /// The same for a one-stage merge: two inputs, keyed by e-mail, field by field, unchanged dropped
+    Merge(merge::Args),
+    /// How long an edit takes to the other side, both ways, with the real binary
+    Latency(latency::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Topology(args) => topology_bench::run(&args),
+        Command::Merge(args) => merge::run(&args),
+        Command::Latency(args) => latency::run(&args),
+    }
+}
