@@ -20,6 +20,8 @@ pub mod config;
 pub mod creates;
 pub mod deletes;
 pub mod derived;
+#[cfg(test)]
+mod directed;
 pub mod effects;
 pub mod error;
 pub mod flaps;
