@@ -25,6 +25,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(3600);
 pub(super) struct Since {
     at: Millis,
     stored: Millis,
+    /// Nothing before this is looked back for: whatever happened then, the backfill or the sweep that began then has shown.
+    floor: Millis,
 }
 
 /// Why there are no events.
@@ -43,11 +45,11 @@ impl Stripe {
     pub(super) async fn events_from(&self) -> Result<Since, ConnectError> {
         let name = self.cursor("events");
         if let Some(at) = self.cursors.get(&name).and_then(|text| text.parse().ok()) {
-            return Ok(Since { at, stored: at });
+            return Ok(Since { at, stored: at, floor: 0 });
         }
         let at = self.stripe_time().await;
         self.cursors.set(&name, &at.to_string()).await?;
-        Ok(Since { at, stored: at })
+        Ok(Since { at, stored: at, floor: at })
     }
 
     /// Notices what happens from then on; for ever.
@@ -56,7 +58,7 @@ impl Stripe {
         if now - since.at > millis(self.options.events_kept) {
             tracing::warn!(system = %self.system(), "Stripe keeps events for 30 days, and the last look is longer ago: every customer is looked at.");
             self.sweep().await?;
-            since.at = now;
+            (since.at, since.floor) = (now, now);
             self.store(&mut since).await?;
         }
         loop {
@@ -79,7 +81,7 @@ impl Stripe {
             sleep(self.options.sweep_every).await;
             let at = self.stripe_time().await;
             self.sweep().await?;
-            let mut since = Since { at, stored: 0 };
+            let mut since = Since { at, stored: 0, floor: at };
             self.store(&mut since).await?;
             if asked.elapsed() >= ASK_AGAIN {
                 return Ok(since);
@@ -90,7 +92,7 @@ impl Stripe {
     /// Notices every event up to now.
     async fn catch_up(&self, since: &mut Since) -> Result<(), NoEvents> {
         loop {
-            let from = since.at.saturating_sub(millis(self.options.overlap)).div_euclid(1000);
+            let from = since.at.saturating_sub(millis(self.options.overlap)).max(since.floor).div_euclid(1000);
             let until = from.saturating_add(STEP.as_secs() as i64);
             let (events, look) = self.events(from, until).await?;
             // Whether now is in this step.

@@ -1,7 +1,9 @@
 //! A log with the topics of one system, and what was asked of it.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use connect::Requests;
-use schemas::{Action, Read, Registry, Request, System, value_subject};
+use schemas::{Action, Message, Read, Registry, Request, SourceCustomer, System, value_subject};
 use std::time::Duration;
 use streams::{
     TopicPartition,
@@ -35,24 +37,41 @@ impl RequestsLog {
 
     /// Every read that was asked, by partition and offset: the record's external id and the read.
     pub fn reads(&self) -> Vec<(String, Read)> {
-        let topic = format!("requests.{}", self.system);
-        let codec = self.registry.codec::<Request>(&value_subject(&topic)).unwrap();
-        let mut reads = Vec::new();
+        self.all::<Request>(&format!("requests.{}", self.system))
+            .into_iter()
+            .map(|(id, request)| match request.action {
+                Action::Read(read) => (id, read),
+                other => panic!("a source only asks for reads, not {other:?}"),
+            })
+            .collect()
+    }
+
+    /// Every result, by partition and offset.
+    pub fn results(&self) -> Vec<(String, SourceCustomer)> {
+        self.all(&format!("customers.{}", self.system))
+    }
+
+    /// The record's newest result.
+    pub fn latest(&self, id: &str) -> Option<SourceCustomer> {
+        self.results().into_iter().rev().find(|(known, _)| known == id).map(|(_, result)| result)
+    }
+
+    fn all<T: Message>(&self, topic: &str) -> Vec<(String, T)> {
+        let codec = self.registry.codec::<T>(&value_subject(topic)).unwrap();
+        let mut all = Vec::new();
         for partition in 0..PARTITIONS {
-            let tp = TopicPartition::new(topic.as_str(), partition);
+            let tp = TopicPartition::new(topic, partition);
             let mut from = 0;
             loop {
                 let records = self.log.read(&tp, from, 1_000, 1 << 20).unwrap();
                 let Some(last) = records.last() else { break };
                 from = last.offset + 1;
                 for record in &records {
-                    let Action::Read(read) = codec.decode(record.value.as_ref().unwrap()).unwrap().action else {
-                        panic!("a source only asks for reads")
-                    };
-                    reads.push((String::from_utf8(record.key.as_ref().unwrap().to_vec()).unwrap(), read));
+                    let key = String::from_utf8(record.key.as_ref().unwrap().to_vec()).unwrap();
+                    all.push((key, codec.decode(record.value.as_ref().unwrap()).unwrap()));
                 }
             }
         }
-        reads
+        all
     }
 }
