@@ -10,6 +10,7 @@ use super::table_nodes::{Aggregate, AggregateTable};
 use super::timestamped::TimestampedStore;
 use super::{Data, Grouped, KStream, KTable, Materialized, names};
 use crate::LongSerde;
+use crate::processor::{NodeFactory, ProcessorNode};
 
 /// A stream whose records are grouped by key. Made by [`KStream::group_by_key`] and [`KStream::group_by`].
 pub struct KGroupedStream<K, V> {
@@ -49,7 +50,7 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
 
     fn counted(&self, name: Option<&str>, mut materialized: Materialized<K, i64>) -> KTable<K, i64> {
         materialized.value_serde.get_or_insert_with(|| Arc::new(LongSerde));
-        self.aggregated(name, names::AGGREGATE, materialized, |_, _, count| count.unwrap_or(0) + 1)
+        self.aggregated(name, names::AGGREGATE, materialized, || Some(0), |_, _, count| count.unwrap_or(0) + 1)
     }
 
     /// Combines the values of each key: the first value stands as it is, each further one is combined with the result so far.
@@ -79,10 +80,16 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         mut materialized: Materialized<K, V>,
     ) -> KTable<K, V> {
         materialized.value_serde = materialized.value_serde.or_else(|| self.grouped.value_serde.clone());
-        self.aggregated(name, names::REDUCE, materialized, move |_, value, old| match old {
-            Some(old) => reducer(old, value),
-            None => value,
-        })
+        self.aggregated(
+            name,
+            names::REDUCE,
+            materialized,
+            || None,
+            move |_, value, old| match old {
+                Some(old) => reducer(old, value),
+                None => value,
+            },
+        )
     }
 
     /// Aggregates the values of each key, from an initial value on. An aggregate whose serde says null deletes the key.
@@ -92,9 +99,7 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         aggregator: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
         materialized: Materialized<K, A>,
     ) -> KTable<K, A> {
-        self.aggregated(None, names::AGGREGATE, materialized, move |key, value, old| {
-            aggregator(key, value, old.unwrap_or_else(&initializer))
-        })
+        self.aggregated_from(None, initializer, aggregator, materialized)
     }
 
     /// [`aggregate`](Self::aggregate) with a name for the node.
@@ -105,9 +110,20 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         aggregator: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
         materialized: Materialized<K, A>,
     ) -> KTable<K, A> {
-        self.aggregated(Some(name), names::AGGREGATE, materialized, move |key, value, old| {
-            aggregator(key, value, old.unwrap_or_else(&initializer))
-        })
+        self.aggregated_from(Some(name), initializer, aggregator, materialized)
+    }
+
+    fn aggregated_from<A: Data>(
+        &self,
+        name: Option<&str>,
+        initializer: impl Fn() -> A + Send + Sync + 'static,
+        aggregator: impl Fn(&K, V, A) -> A + Send + Sync + 'static,
+        materialized: Materialized<K, A>,
+    ) -> KTable<K, A> {
+        let initializer = Arc::new(initializer);
+        let initial = initializer.clone();
+        let step = move |key: &K, value, aggregate: Option<A>| aggregator(key, value, aggregate.unwrap_or_else(|| initializer()));
+        self.aggregated(name, names::AGGREGATE, materialized, move || Some(initial()), step)
     }
 
     fn aggregated<A: Data>(
@@ -115,6 +131,7 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         name: Option<&str>,
         prefix: &str,
         materialized: Materialized<K, A>,
+        initial: impl Fn() -> Option<A> + Send + Sync + 'static,
         step: impl Fn(&K, V, Option<A>) -> A + Send + Sync + 'static,
     ) -> KTable<K, A> {
         let graph = &self.stream.graph;
@@ -124,14 +141,14 @@ impl<K: Data, V: Data> KGroupedStream<K, V> {
         let name = graph.name(prefix, name);
         let (parent, sources) = self.repartitioned(&store_name);
         let table = Rc::new(AggregateTable::new(&store_name, logging, key_serde.clone(), materialized.value_serde.clone()));
-        let (written, step, own) = (table.clone(), Arc::new(step), name.clone());
+        let (written, step, initial, own) = (table.clone(), Arc::new(step), Arc::new(initial), name.clone());
         let null_value = self.grouped.value_serde.clone();
         let write = Box::new(move |topology: &mut crate::Topology, parents| {
             let store: TimestampedStore<K, A> = written.store()?;
-            let (step, null_value, old) = (step.clone(), null_value.clone(), written.sends_old_values());
-            let supplier = move || Aggregate { store: store.clone(), step: step.clone(), null_value: null_value.clone(), old };
-            let factory = Arc::new(move |_: &dyn Fn(&str) -> Arc<str>| {
-                Box::new(crate::processor::ProcessorNode::<K, V, _>::new(supplier())) as Box<dyn crate::processor::Node>
+            let (step, initial, null_value, old) = (step.clone(), initial.clone(), null_value.clone(), written.sends_old_values());
+            let factory: NodeFactory = Arc::new(move |_| {
+                let (store, step, initial, null_value) = (store.clone(), step.clone(), initial.clone(), null_value.clone());
+                Box::new(ProcessorNode::<K, V, _>::new(Aggregate { store, step, initial, null_value, old }))
             });
             topology.add_processor_node(own.clone(), parents, factory)?;
             topology.add_state_store(written.builder(), [own.as_str()]).map(drop)

@@ -113,6 +113,11 @@ impl<K: Data, V: Data> KTable<K, V> {
         self.filtered(None, None, predicate, false)
     }
 
+    /// [`filter_not`](Self::filter_not), stored as told.
+    pub fn filter_not_with(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static, materialized: Materialized<K, V>) -> Self {
+        self.filtered(None, Some(materialized), predicate, false)
+    }
+
     fn filtered(
         &self,
         name: Option<&str>,
@@ -148,6 +153,23 @@ impl<K: Data, V: Data> KTable<K, V> {
     /// [`map_values_with_key`](Self::map_values_with_key) with a name for the node.
     pub fn map_values_named<V2: Data>(&self, name: &str, mapper: impl Fn(&K, V) -> V2 + Send + Sync + 'static) -> KTable<K, V2> {
         self.derived(Some(name), names::TABLE_MAPVALUES, None, Arc::new(move |key, value| Some(mapper(key, value))), None, false)
+    }
+
+    /// [`map_values_named`](Self::map_values_named), stored as told.
+    pub fn map_values_named_with<V2: Data>(
+        &self,
+        name: &str,
+        mapper: impl Fn(&K, V) -> V2 + Send + Sync + 'static,
+        materialized: Materialized<K, V2>,
+    ) -> KTable<K, V2> {
+        self.derived(
+            Some(name),
+            names::TABLE_MAPVALUES,
+            Some(materialized),
+            Arc::new(move |key, value| Some(mapper(key, value))),
+            None,
+            false,
+        )
     }
 
     fn derived<V2: Data>(

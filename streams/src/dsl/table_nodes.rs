@@ -234,6 +234,8 @@ impl<K: Data, V: Data> Processor<K, Option<V>> for TableSource<K, V> {
 pub(super) struct Aggregate<K, V, A, F> {
     pub(super) store: TimestampedStore<K, A>,
     pub(super) step: Arc<F>,
+    /// What the aggregate of a key is before its first value; none for a reduction, which starts with that value.
+    pub(super) initial: Arc<dyn Fn() -> Option<A> + Send + Sync>,
     pub(super) null_value: Option<SharedSerde<V>>,
     pub(super) old: bool,
 }
@@ -247,7 +249,7 @@ impl<K: Data, V: Data, A: Data, F: Fn(&K, V, Option<A>) -> A + Send + Sync> Proc
         }
         let stored = self.store.get(ctx, &record.key)?;
         let timestamp = stored.as_ref().map_or(record.timestamp, |(_, stored)| record.timestamp.max(*stored));
-        let before = stored.map(|(value, _)| value);
+        let before = stored.map(|(value, _)| value).or_else(|| (self.initial)());
         let old = if self.old { before.clone() } else { None };
         let after = (self.step)(&record.key, record.value, before);
         let new = (!self.store.value_serde.is_null(&after)).then_some(after);
