@@ -1,2 +1,4 @@
 //! See docs/design.md.
+pub mod golden;
+pub mod product;
 pub mod stripe;

@@ -78,6 +78,15 @@ pub struct Attached {
     pub table: Table,
     /// The number of the table's [`Shape`](super::Shape) in outbox rows.
     pub shape: i32,
+    /// Another text whenever changes may have gone unnoticed: new triggers, other columns.
+    pub identity: String,
+}
+
+/// All of it: [`migrate`], [`prepare`] and [`attach`]. Changes nothing that is there already.
+pub async fn open(db: &PgPool, system: &System, config: &TableConfig) -> Result<Attached, AttachError> {
+    migrate(db).await?;
+    let table = prepare(db, config).await?;
+    attach(db, system, table).await
 }
 
 /// Puts the triggers on the table, or replaces their functions if they are there.
@@ -102,9 +111,9 @@ pub async fn attach(db: &PgPool, system: &System, table: Table) -> Result<Attach
     }
     let mut attempts = 0u32;
     loop {
-        let missing = missing(&mut one, &table, &triggers).await?;
+        let (missing, identity) = missing(&mut one, &table, &triggers).await?;
         if missing.is_empty() {
-            return Ok(Attached { table, shape });
+            return Ok(Attached { table, shape, identity: format!("{shape} {identity}") });
         }
         match create(&mut one, &table, &missing).await {
             Ok(()) => tracing::info!(%system, table = table.sql(), "attached to the product's table"),
@@ -140,18 +149,22 @@ async fn shape(db: &mut PgConnection, table: &Table) -> Result<i32, sqlx::Error>
     sqlx::query_scalar(AssertSqlSafe(format!("SELECT shape FROM concord.shapes WHERE slots = {slots}"))).fetch_one(db).await
 }
 
-/// The statements for the triggers that are not there.
-async fn missing(db: &mut PgConnection, table: &Table, triggers: &Triggers) -> Result<Vec<String>, sqlx::Error> {
-    let there: Vec<String> = sqlx::query_scalar(
-        "SELECT t.tgname::text FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
+/// The statements for the triggers that are not there, and the numbers of those that are.
+async fn missing(db: &mut PgConnection, table: &Table, triggers: &Triggers) -> Result<(Vec<String>, String), sqlx::Error> {
+    let there: Vec<(String, String)> = sqlx::query_as(
+        "SELECT t.tgname::text, t.oid::text FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE n.nspname = $1 AND c.relname = $2 AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')",
+         WHERE n.nspname = $1 AND c.relname = $2 AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A') ORDER BY t.oid",
     )
     .bind(&table.schema)
     .bind(&table.name)
     .fetch_all(db)
     .await?;
-    Ok(triggers.triggers.iter().filter(|(name, _)| !there.contains(name)).map(|(_, sql)| sql.clone()).collect())
+    let ours = |wanted: &str| triggers.triggers.iter().any(|(name, _)| name == wanted);
+    let numbers: Vec<&str> = there.iter().filter(|(name, _)| ours(name)).map(|(_, number)| number.as_str()).collect();
+    let is_there = |wanted: &str| there.iter().any(|(name, _)| name == wanted);
+    let missing = triggers.triggers.iter().filter(|(name, _)| !is_there(name)).map(|(_, sql)| sql.clone()).collect();
+    Ok((missing, numbers.join(" ")))
 }
 
 async fn create(db: &mut PgConnection, table: &Table, statements: &[String]) -> Result<(), sqlx::Error> {

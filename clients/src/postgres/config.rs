@@ -4,6 +4,9 @@ use super::slot::{AddressLine, Slot};
 use schemas::Field;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A write's set of columns is a bit mask.
+const MAX_COLUMNS: usize = 60;
+
 /// A table by configuration: which column holds which field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableConfig {
@@ -46,6 +49,9 @@ impl TableConfig {
         }
         if mapped.columns.is_empty() {
             return Err(ConfigError::Nothing);
+        }
+        if mapped.columns.len() > MAX_COLUMNS {
+            return Err(ConfigError::TooMany);
         }
         let has = |wanted: fn(&Slot) -> bool| mapped.columns.iter().any(|(slot, _)| wanted(slot));
         if has(|s| *s == Slot::AddressJson) && has(|s| matches!(s, Slot::AddressLine(_))) {
@@ -96,6 +102,8 @@ pub enum ConfigError {
     Twice(String),
     #[error("columns: no field is mapped")]
     Nothing,
+    #[error("columns: at most {MAX_COLUMNS} columns can be mapped; put more attributes into one json column")]
+    TooMany,
     #[error("columns: the address is either one json column (address) or one column per line (address.{0}, …), not both", AddressLine::ALL[0].name())]
     TwoAddresses,
 }

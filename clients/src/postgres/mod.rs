@@ -16,7 +16,7 @@ pub mod slot;
 pub mod table;
 pub mod trigger;
 
-pub use attach::{AttachError, Attached, attach, detach, migrate, prepare};
+pub use attach::{AttachError, Attached, attach, detach, migrate, open, prepare};
 pub use config::{ConfigError, TableConfig, literal, quote};
 pub use error::{Fault, Refusal, classify};
 pub use read::{Incarnation, Reader};

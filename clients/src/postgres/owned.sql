@@ -10,6 +10,9 @@ CREATE TABLE IF NOT EXISTS public.customers (
     updated_at  timestamptz NOT NULL DEFAULT now()
 );
 
+-- Whose e-mail is it? Asked before a row is made.
+CREATE INDEX IF NOT EXISTS customers_email ON public.customers (lower(btrim(email)));
+
 CREATE OR REPLACE FUNCTION concord.touch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.updated_at := clock_timestamp();

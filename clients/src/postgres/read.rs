@@ -84,6 +84,7 @@ impl Reader {
         let read: HashSet<String> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         let mut rest: Vec<(&String, &Option<String>)> = good.into_iter().filter(|(id, _)| !read.contains(*id)).collect();
         rest.append(&mut strange);
+        sqlx::query("SELECT pg_notify($1, $2)").bind(super::CHANNEL).bind(&self.system).execute(&mut *one).await?;
         if rest.is_empty() {
             one.commit().await?;
             return Ok(Vec::new());
@@ -133,5 +134,15 @@ impl Reader {
         }
         inner.commit().await?;
         Ok(locked)
+    }
+
+    /// These keys' deletes are numbered now: of rows that [`lock_absent`](Self::lock_absent) found missing.
+    pub async fn number_deletes(&self, db: &mut PgConnection, ids: &[&str]) -> Result<(), sqlx::Error> {
+        sqlx::query("UPDATE concord.incarnations SET live = false WHERE system = $1 AND external_id = ANY ($2)")
+            .bind(&self.system)
+            .bind(ids)
+            .execute(db)
+            .await?;
+        Ok(())
     }
 }

@@ -197,8 +197,12 @@ impl Column {
     /// The column of `row` as a text.
     pub fn text(&self, row: &str) -> String {
         // One spelling of json, however it was written: that of jsonb.
-        let json = if self.slot.is_json() && self.sql_type != "jsonb" { "::jsonb" } else { "" };
+        let json = if self.slot.is_json() && !self.is_jsonb() { "::jsonb" } else { "" };
         format!("{row}.{}{json}::text", quote(&self.name))
+    }
+
+    fn is_jsonb(&self) -> bool {
+        self.sql_type == "\"pg_catalog\".\"jsonb\""
     }
 
     fn jsonb(&self, row: &str) -> String {
@@ -231,7 +235,7 @@ impl Column {
             }
         };
         let value = if self.not_null { json } else { format!("nullif({json}, '{{}}'::jsonb)") };
-        if self.sql_type == "jsonb" { value } else { format!("({value})::{}", self.sql_type) }
+        if self.is_jsonb() { value } else { format!("({value})::{}", self.sql_type) }
     }
 }
 
@@ -258,7 +262,7 @@ struct CatalogColumn {
 
 async fn catalog_columns(db: &mut PgConnection, table: sqlx::postgres::types::Oid) -> Result<HashMap<String, CatalogColumn>, sqlx::Error> {
     let rows = sqlx::query(
-        "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), t.typname::text, t.typcategory::text, \
+        "SELECT a.attname::text, t.typname::text, t.typcategory::text, \
                 a.attnotnull OR t.typnotnull, a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a', n.nspname::text \
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
@@ -268,20 +272,17 @@ async fn catalog_columns(db: &mut PgConnection, table: sqlx::postgres::types::Oi
     .await?;
     rows.iter()
         .map(|row| {
-            let (name, type_name): (String, String) = (row.try_get(0)?, row.try_get(2)?);
-            let namespace: String = row.try_get(7)?;
-            // format_type leaves the schema out where it is on the search path; ours is not always the same.
-            let sql_type = match namespace.as_str() {
-                "pg_catalog" => row.try_get(1)?,
-                _ => format!("{}.{}", quote(&namespace), quote(&type_name)),
-            };
+            let (name, type_name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+            let namespace: String = row.try_get(6)?;
+            // Without a length: a cast to varchar(20) cuts off in silence what an assignment refuses.
+            let sql_type = format!("{}.{}", quote(&namespace), quote(&type_name));
             let column = CatalogColumn {
                 sql_type,
                 type_name,
-                category: row.try_get(3)?,
-                not_null: row.try_get(4)?,
-                has_default: row.try_get(5)?,
-                generated: row.try_get(6)?,
+                category: row.try_get(2)?,
+                not_null: row.try_get(3)?,
+                has_default: row.try_get(4)?,
+                generated: row.try_get(5)?,
             };
             Ok((name, column))
         })
@@ -291,10 +292,10 @@ async fn catalog_columns(db: &mut PgConnection, table: sqlx::postgres::types::Oi
 fn column(slot: &Slot, name: &str, found: &CatalogColumn) -> Result<Column, String> {
     let json = matches!(found.type_name.as_str(), "json" | "jsonb");
     if slot.is_json() && !json {
-        return Err(format!("must be json or jsonb to hold the field {slot}, not {}", found.sql_type));
+        return Err(format!("must be json or jsonb to hold the field {slot}, not {}", found.type_name));
     }
     if !slot.is_json() && json {
-        return Err(format!("is {}: only address and attributes can be", found.sql_type));
+        return Err(format!("is {}: only address and attributes can be", found.type_name));
     }
     if found.generated {
         return Err("is generated: it cannot be written".into());

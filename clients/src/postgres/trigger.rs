@@ -166,7 +166,7 @@ BEGIN
         WITH counted AS (
             INSERT INTO concord.incarnations AS i (system, external_id, incarnation, live)
             SELECT {system}, {id}, 0, true FROM new_rows n ORDER BY 2
-            ON CONFLICT (system, external_id) DO UPDATE SET incarnation = i.incarnation + 1, live = true, missed = i.live
+            ON CONFLICT (system, external_id) DO UPDATE SET incarnation = i.incarnation + 1, live = true, missed = i.live, ours = false
             RETURNING i.missed)
         SELECT bool_or(c.missed) INTO missed FROM counted c;
         IF missed THEN
@@ -235,7 +235,7 @@ BEGIN
     WITH counted AS (
         INSERT INTO concord.incarnations AS i (system, external_id, incarnation, live)
         SELECT {system}, x.id, 0, true FROM {rows} ORDER BY 2
-        ON CONFLICT (system, external_id) DO UPDATE SET incarnation = i.incarnation + 1, live = true, missed = i.live
+        ON CONFLICT (system, external_id) DO UPDATE SET incarnation = i.incarnation + 1, live = true, missed = i.live, ours = false
         RETURNING i.missed)
     SELECT bool_or(c.missed) INTO missed FROM counted c;
     IF missed THEN

@@ -48,6 +48,8 @@ CREATE TABLE concord.incarnations (
     live         boolean NOT NULL,
     -- of the last insert: the delete before it was never numbered (TRUNCATE, a trigger that was off)
     missed       boolean NOT NULL DEFAULT false,
+    -- its row was made by a create of ours
+    ours         boolean NOT NULL DEFAULT false,
     PRIMARY KEY (system, external_id)
 );
 CREATE INDEX incarnations_again ON concord.incarnations (system, external_id) WHERE incarnation > 0;
@@ -59,12 +61,10 @@ CREATE TABLE concord.fence (
 );
 CREATE INDEX fence_at ON concord.fence USING brin (at);
 
--- Per product: the log that the fence belongs to, how far the backfill is, when it was last swept.
+-- Per product: the log that the fence belongs to. With another log the same ids mean other writes.
 CREATE TABLE concord.products (
-    system         text COLLATE "C" PRIMARY KEY,
-    log            text,
-    backfill_after text,
-    backfilled     boolean NOT NULL DEFAULT false
+    system  text COLLATE "C" PRIMARY KEY,
+    log     text
 );
 
 -- The golden record of every customer.

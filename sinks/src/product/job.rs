@@ -1,0 +1,116 @@
+//! One request as the batch's table holds it.
+
+use clients::postgres::{Shape, Table};
+use schemas::{Action, Create, ExternalId, Field, Values, WriteId};
+use std::fmt::Write as _;
+use uuid::Uuid;
+
+/// A request of `requests.<product>`.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The topic's key: the external id; of a create the customer id.
+    pub key: String,
+    pub action: Action,
+}
+
+impl Job {
+    pub fn id(&self) -> ExternalId {
+        ExternalId::new(&self.key)
+    }
+
+    /// `None`: a read.
+    pub fn write_id(&self) -> Option<&WriteId> {
+        match &self.action {
+            Action::Read(_) => None,
+            Action::Write(write) => Some(&write.id),
+            Action::Delete(delete) => Some(&delete.id),
+            Action::Create(create) => Some(&create.id),
+        }
+    }
+
+    /// What it sets.
+    pub fn set(&self) -> Option<&Values> {
+        match &self.action {
+            Action::Write(write) => Some(&write.set),
+            Action::Create(create) => Some(&create.set),
+            Action::Read(_) | Action::Delete(_) => None,
+        }
+    }
+
+    /// The field of a refusal: the first that the database named and that we set.
+    pub fn refused_field(&self, named: &[Field]) -> Option<Field> {
+        let set = self.set()?;
+        named.iter().find(|field| set.contains_key(field)).cloned()
+    }
+}
+
+/// The key of a row that we make where the table makes none itself: the same each time.
+pub fn own_key(create: &Create) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, create.key.as_bytes())
+}
+
+/// A batch's rows as COPY text, and for each job the slots that it sets.
+pub fn copy_text(jobs: &[&Job], table: &Table, shape: &Shape, without_values: bool) -> (String, Vec<u64>) {
+    let (mut text, mut masks) = (String::with_capacity(jobs.len() * 160), Vec::with_capacity(jobs.len()));
+    for (n, job) in jobs.iter().enumerate() {
+        let (set, expected) = match &job.action {
+            _ if without_values => (None, None),
+            Action::Write(write) => (Some(shape.encode(&write.set)), Some(shape.encode(&write.expected))),
+            Action::Create(create) => (Some(with_values(shape, create)), None),
+            Action::Read(_) | Action::Delete(_) => (None, None),
+        };
+        let mask = set.iter().flatten().enumerate().filter(|(_, s)| s.is_some()).fold(0, |mask, (n, _)| mask | 1 << n);
+        masks.push(mask);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{n}");
+        field(&mut text, job.write_id().map(WriteId::to_string).as_deref());
+        let is_create = matches!(job.action, Action::Create(_));
+        field(&mut text, (!is_create).then_some(job.key.as_str()));
+        field(&mut text, (!is_create && table.key.kind.accepts(&job.key)).then_some(job.key.as_str()));
+        for slot in 0..shape.slots.len() {
+            let value = |of: &Option<Vec<Option<String>>>| of.as_ref().and_then(|v| v[slot].clone());
+            field(&mut text, value(&set).as_deref());
+            field(&mut text, value(&expected).as_deref());
+        }
+        text.push('\n');
+    }
+    (text, masks)
+}
+
+/// What a new row is given: its values, no empty ones, so that the table's own defaults stay.
+fn with_values(shape: &Shape, create: &Create) -> Vec<Option<String>> {
+    let values: Values = create.set.iter().filter(|(_, v)| !v.is_empty()).map(|(f, v)| (f.clone(), v.clone())).collect();
+    shape.encode(&values).into_iter().map(|v| v.filter(|v| !v.is_empty())).collect()
+}
+
+/// A tab, and the value as COPY's text format has it.
+fn field(text: &mut String, value: Option<&str>) {
+    text.push('\t');
+    let Some(value) = value else {
+        text.push_str("\\N");
+        return;
+    };
+    for c in value.chars() {
+        match c {
+            '\\' => text.push_str("\\\\"),
+            '\t' => text.push_str("\\t"),
+            '\n' => text.push_str("\\n"),
+            '\r' => text.push_str("\\r"),
+            c => text.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn copy_text_keeps_every_character() {
+        let mut text = String::new();
+        for value in [None, Some(""), Some("a\tb\\N\r\nc"), Some("\\.")] {
+            field(&mut text, value);
+        }
+        assert_eq!(text, "\t\\N\t\ta\\tb\\\\N\\r\\nc\t\\\\.");
+    }
+}
