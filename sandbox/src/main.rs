@@ -20,23 +20,32 @@ enum Vendor {
     Stripe(Box<Stripe>),
 }
 
+// Lines of at most 90 characters: a terminal that wraps them would break what is copied.
 const EXAMPLES: &str = "\
 Examples:
   sandbox stripe
-  sandbox stripe --webhook-url http://127.0.0.1:8000/api/v1/myproduct/stripewebhook/ --webhook-secret whsec_sandbox --state stripe.jsonl
+  sandbox stripe --state stripe.jsonl --webhook-secret whsec_sandbox \\
+    --webhook-url http://127.0.0.1:8000/api/v1/myproduct/stripewebhook/
 
-  curl http://127.0.0.1:12111/v1/customers -u sk_test_sandbox: -d name=Ann -d email=ann@example.com
+  curl http://127.0.0.1:12111/v1/customers -u sk_test_sandbox: -d name=Ann
 
-Misbehaviour (GET shows the rules, DELETE ends them):
-  curl http://127.0.0.1:12111/_sandbox/faults -H 'content-type: application/json' -d '{\"fault\": \"status_before\", \"status\": 429, \"next\": 3}'
+Misbehaviour (GET shows the rules in force, DELETE ends them):
   curl http://127.0.0.1:12111/_sandbox/faults -H 'content-type: application/json' \\
-    -d '{\"seed\": 7, \"rules\": [{\"fault\": \"reset_after\", \"on\": \"writes\", \"probability\": 0.1}, {\"fault\": \"webhook_double\", \"probability\": 0.2}]}'
-  faults: status_before status_after (status), reset_before reset_after, slow_before slow_after (ms),
-          webhook_drop webhook_double webhook_delay (ms) webhook_reorder (ms)
-  on:     any create retrieve update delete list events writes
+    -d '{\"fault\": \"status_before\", \"status\": 429, \"next\": 3}'
+  curl http://127.0.0.1:12111/_sandbox/faults -H 'content-type: application/json' \\
+    -d '{\"seed\": 7, \"rules\": [
+          {\"fault\": \"reset_after\", \"on\": \"writes\", \"probability\": 0.1},
+          {\"fault\": \"webhook_double\", \"probability\": 0.2}]}'
+  faults  status_before and status_after (status), reset_before, reset_after,
+          slow_before and slow_after (ms), webhook_drop, webhook_double,
+          webhook_delay and webhook_reorder (ms)
+  on      any, create, retrieve, update, delete, list, events, writes
 
-  curl http://127.0.0.1:12111/_sandbox/history                       # every customer, each change, and who made it
-  curl http://127.0.0.1:12111/_sandbox/settings -H 'content-type: application/json' -d '{\"skew_ms\": -90000}'";
+Every customer, each change and who made it:
+  curl http://127.0.0.1:12111/_sandbox/history
+A clock that is a minute and a half slow:
+  curl http://127.0.0.1:12111/_sandbox/settings -H 'content-type: application/json' \\
+    -d '{\"skew_ms\": -90000}'";
 
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
