@@ -8,13 +8,16 @@ use clients::{
 };
 use connect::{Cursors, Runner, Source, Style, runner};
 use requests_log::RequestsLog;
-use sandbox::{Fault, Handle, On, Rule, Sandbox};
+use sandbox::{Fault, Handle, On, Rule, Sandbox, Target};
 use schemas::{Field, SourceCustomer, Value};
 use serde_json::json;
-use sources::stripe::{Options, RecentEvents, Stripe};
+use sources::{
+    stripe::{Options, RecentEvents, Stripe, Webhook, webhook::routes},
+    webhook::{Limits as ServerLimits, serve},
+};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use streams::{ProducerRecord, embedded::Append};
-use tokio::task::JoinHandle;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 /// The source and the runner of one account.
@@ -28,10 +31,14 @@ fn options() -> Options {
 }
 
 fn start(sandbox: &Handle, log: &RequestsLog, options: Options) -> Running {
+    start_with(sandbox, log, options, RecentEvents::default())
+}
+
+fn start_with(sandbox: &Handle, log: &RequestsLog, options: Options, recent: RecentEvents) -> Running {
     let client = ClientOptions::new(Secret::new("sk_test_sandbox"), &sandbox.base()).unwrap().limits(Limits::of(2_000));
     let client = Client::new(client).unwrap();
     let cursors = Cursors::open(&log.log).unwrap();
-    let source = Arc::new(Stripe::new(client, log.log.clone(), log.requests.clone(), cursors, RecentEvents::default(), options));
+    let source = Arc::new(Stripe::new(client, log.log.clone(), log.requests.clone(), cursors, recent, options));
     let conversation = runner::Options { lists: true, ..runner::Options::new(log.system.clone(), Style::Idempotent) };
     let runner = Runner::new(log.log.clone(), &log.registry, conversation, source.clone(), None).unwrap();
     let stop = CancellationToken::new();
@@ -189,4 +196,39 @@ async fn an_interrupted_backfill_goes_on_where_it_was() {
     running.stop().await;
     let read: BTreeSet<String> = log.results().into_iter().map(|(id, _)| id).collect();
     assert_eq!(read, ids[..50].iter().cloned().collect());
+}
+
+/// Webhooks doubled, late, out of order and lost: each event is noticed, and hardly one twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_webhook_and_the_catch_up_share_the_work() {
+    let log = RequestsLog::new("stripe");
+    let recent = RecentEvents::default();
+    let webhook = Webhook::new(log.requests.clone(), vec![Secret::new("whsec_test")], recent.clone()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/api/v1/myproduct/stripewebhook/", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(serve(listener, warp::service(routes(vec![Arc::new(webhook)])), ServerLimits::default(), stop.clone()));
+    let sandbox = Sandbox::start(sandbox::Options { webhook: Some(Target::new(url, "whsec_test")), ..Default::default() }).await.unwrap();
+    let running = start_with(&sandbox, &log, Options { events_every: Duration::from_millis(300), ..options() }, recent);
+    until("the backfill is through", || cursor(&log, "stripe.backfill").is_some_and(|text| text.contains("through"))).await;
+
+    let faults = [Fault::WebhookDrop, Fault::WebhookDouble, Fault::WebhookReorder { ms: 200 }, Fault::WebhookDelay { ms: 150 }];
+    sandbox.faults(faults.map(|fault| Rule::chance(0.2, fault)), 7);
+    let ids: Vec<String> =
+        (0..5).map(|n| sandbox.create(json!({"name": format!("{n}")})).unwrap()["id"].as_str().unwrap().to_owned()).collect();
+    for round in 0..8 {
+        for id in &ids {
+            sandbox.update(id, json!({"phone": format!("{round}")})).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let events = || -> Vec<String> { log.reads().into_iter().flat_map(|(_, read)| read.notices).map(|notice| notice.event_id).collect() };
+    until("every event is noticed", || events().into_iter().collect::<BTreeSet<_>>().len() == 45).await;
+    let shows = |id: &String| log.latest(id).and_then(|result| result.fields).map(|fields| fields.get(&Field::Phone));
+    until("the last edit of each is read", || ids.iter().all(|id| shows(id) == Some("7".into()))).await;
+    until("no webhook is on its way", || sandbox.pending_webhooks() == 0).await;
+    assert!(events().len() < 60, "{} notices of 45 events", events().len());
+    running.stop().await;
+    stop.cancel();
+    server.await.unwrap();
 }
