@@ -4,11 +4,14 @@ use clients::{
     Secret,
     stripe::{Client, Limits, Options},
 };
-use connect::{Create, Delete, Refusal, Reply, Seen, Sink, Update};
+use connect::{Create, Cursors, Delete, Refusal, Reply, Requests, Seen, Sink, Style, Update, conformance::Subject};
 use sandbox::{Fault, Handle, On, Rule, Sandbox};
-use schemas::{Address, CustomerId, ExternalId, Field, System, Value, Values, WriteId};
+use schemas::{Address, CustomerId, ExternalId, Field, Registry, System, Value, Values, WriteId};
 use serde_json::json;
 use sinks::stripe::Stripe;
+use sources::stripe;
+use std::time::Duration;
+use streams::embedded::{Log, TopicConfig};
 
 fn system() -> System {
     System::new("stripe").unwrap()
@@ -20,8 +23,12 @@ fn customer(n: u8) -> CustomerId {
 
 async fn start() -> (Handle, Stripe) {
     let sandbox = Sandbox::start(sandbox::Options::default()).await.unwrap();
-    let options = Options::new(Secret::new("sk_test_sandbox"), &sandbox.base()).unwrap().limits(Limits::of(10_000));
-    (sandbox, Stripe::new(Client::new(options).unwrap()))
+    let sink = Stripe::new(client(&sandbox.base()));
+    (sandbox, sink)
+}
+
+fn client(base: &str) -> Client {
+    Client::new(Options::new(Secret::new("sk_test_sandbox"), base).unwrap().limits(Limits::of(10_000))).unwrap()
 }
 
 fn create(n: u8, set: Values) -> Create {
@@ -189,4 +196,22 @@ async fn what_goes_wrong_is_told_apart() {
     sandbox.shutdown().await;
     let away = Stripe::new(Client::new(Options::new(Secret::new("sk_test_sandbox"), &base).unwrap()).unwrap());
     assert!(matches!(away.update(&update(&seen, 1, ann())).await, Reply::Busy { .. }));
+}
+
+#[tokio::test]
+async fn stripe_conforms() {
+    let (sandbox, sink) = start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path(), streams::embedded::Options { min_free_bytes: 0, ..Default::default() }).unwrap();
+    for topic in ["requests.stripe", "customers.stripe"] {
+        log.create_topic(TopicConfig::delete(topic, 1, Duration::from_secs(3600))).unwrap();
+    }
+    let requests = Requests::new(&log, &Registry::new(), &system()).unwrap();
+    let cursors = Cursors::open(&log).unwrap();
+    let source =
+        stripe::Stripe::new(client(&sandbox.base()), log, requests, cursors, stripe::RecentEvents::default(), stripe::Options::default());
+    let mut subject = Subject::new(&source, &sink, system(), Style::Idempotent, "Run-7");
+    subject.refused = Some((Field::Phone, "0".repeat(30).into()));
+    subject.page = Some("9999999999".into());
+    subject.assert_conforms().await;
 }
