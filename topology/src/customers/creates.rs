@@ -3,10 +3,10 @@
 use super::{
     Effect, SystemConfig,
     merge::{Conflict, Turn},
-    state::{Creates, Customer, Pause, RING, Refusal, Write, forget_eldest},
+    state::{Call, Creates, Customer, Pause, RING, Refusal, Write, forget_eldest},
     writes::{Due, refused_of},
 };
-use schemas::{Action, Answer, ConflictKind, Create, Field, Outcome, Rule, System, Values, WriteId, holds};
+use schemas::{Action, Answer, Attempt, ConflictKind, Create, Field, Outcome, Rule, System, Values, holds};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Customer {
@@ -41,19 +41,20 @@ impl Customer {
         }
         let id = match creates.attempts.last() {
             // The same body again is the same attempt.
-            Some(last) if is_of(&last.id, creates.number) && last.set == set && last.versions == versions => last.id.clone(),
+            Some(last) if is_of(last.id, creates.number) && last.set == set && last.versions == versions => last.id,
             _ => {
-                let id = WriteId::create(self.id, &config.name, creates.number as u64, creates.bodies as u64);
+                let id = Call(Attempt::Create { number: creates.number as u64, body: creates.bodies as u64 });
                 creates.bodies += 1;
                 let told = BTreeSet::new();
                 let (set, expected) = (set.clone(), Values::new());
-                creates.attempts.push(Write { id: id.clone(), set, expected, versions, look: 0, landed: false, told });
+                creates.attempts.push(Write { id, set, expected, versions, look: 0, landed: false, told });
                 forget_eldest(&mut creates.attempts, RING);
                 id
             }
         };
-        creates.out = Some(id.clone());
+        creates.out = Some(id);
         set.retain(|_, value| !value.is_empty());
+        let id = self.write_id(&config.name, id);
         let key = if holds(Rule::SameCreateKey) { id.key() } else { id.to_string() };
         Some(Create { id, key, customer: self.id, set })
     }
@@ -61,12 +62,13 @@ impl Customer {
     /// An answer that made no record. One to another attempt than the one out, or when a record is there, is ignored.
     pub(super) fn not_created(&mut self, turn: &mut Turn<'_>, system: &System, answer: &Answer) {
         let Some(mut creates) = self.creates.remove(system) else { return };
-        if creates.out.as_ref() == Some(&answer.write_id) {
+        let call = self.call(system, &answer.write_id);
+        if creates.out.is_some() && creates.out == call {
             creates.out = None;
             if !self.deleted && !self.replicas.contains_key(system) {
                 match answer.outcome {
                     Outcome::Held => creates.held = Some(Pause::next(creates.held, turn.now)),
-                    Outcome::Refused => self.create_refused(turn, system, &mut creates, answer),
+                    Outcome::Refused => self.create_refused(turn, system, &mut creates, call, answer),
                     Outcome::Done | Outcome::MovedOn | Outcome::Gone => {}
                 }
             }
@@ -75,11 +77,11 @@ impl Customer {
     }
 
     /// A new number from now on, and that field left out; where none is named, nothing until golden changes.
-    fn create_refused(&mut self, turn: &mut Turn<'_>, system: &System, creates: &mut Creates, answer: &Answer) {
+    fn create_refused(&mut self, turn: &mut Turn<'_>, system: &System, creates: &mut Creates, call: Option<Call>, answer: &Answer) {
         creates.number += 1;
         creates.bodies = 0;
         creates.held = None;
-        let Some(set) = creates.attempts.iter().rev().find(|w| w.id == answer.write_id).map(|w| w.set.clone()) else { return };
+        let Some(set) = creates.attempts.iter().rev().find(|w| Some(w.id) == call).map(|w| w.set.clone()) else { return };
         let reason = answer.reason.clone().unwrap_or_default();
         let named: Option<&Field> = answer.refused_field.as_ref().filter(|f| set.get(f).is_some_and(|v| !v.is_empty()));
         if named.is_some() {
@@ -96,6 +98,6 @@ impl Customer {
     }
 }
 
-fn is_of(id: &WriteId, number: i64) -> bool {
-    matches!(id.attempt, schemas::Attempt::Create { number: n, .. } if n == number as u64)
+fn is_of(call: Call, number: i64) -> bool {
+    matches!(call.0, Attempt::Create { number: n, .. } if n == number as u64)
 }

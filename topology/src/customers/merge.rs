@@ -9,7 +9,7 @@ use super::{
 };
 use schemas::{
     Answer, ConflictKind, Contender, CustomerConflict, CustomerFields, ExternalId, Field, Millis, Outcome, Rule, SourceCustomer, System,
-    Value, Values, WriteId, holds,
+    Value, Values, holds,
 };
 
 /// One message's turn at a customer: what it may read, and what it has to say.
@@ -44,11 +44,11 @@ impl Customer {
             return self.note(turn, system, r, &result.notices);
         }
         let shown = mapped(turn.config, system, fields);
-        if let Some((write, answer)) = landing(r, &result.mark, result.answer.as_ref()) {
+        if let Some((write, answer)) = self.landing(system, r, &result.mark, result.answer.as_ref()) {
             self.landed(turn, system, r, &write, answer, &shown);
         }
         if let Some(answer) = &result.answer
-            && r.in_flight.as_ref().is_some_and(|w| w.id == answer.write_id)
+            && r.in_flight.as_ref().is_some_and(|w| self.call(system, &answer.write_id) == Some(w.id))
         {
             self.answered(turn, system, r, answer);
         }
@@ -62,6 +62,23 @@ impl Customer {
         r.mark = result.mark;
         r.stamp = result.stamp;
         r.settled = result.settled;
+    }
+
+    /// The newest write of ours that this result shows to have landed, also one that was reported `moved-on`: it landed late.
+    /// With the answer, where the result answers that very write.
+    fn landing<'a>(
+        &self,
+        system: &System,
+        r: &mut Replica,
+        mark: &Option<String>,
+        answer: Option<&'a Answer>,
+    ) -> Option<(Write, Option<&'a Answer>)> {
+        let answer = answer.filter(|a| a.outcome == Outcome::Done);
+        let done = answer.and_then(|a| self.call(system, &a.write_id));
+        let mark = mark.as_deref().filter(|_| holds(Rule::LandingByMark)).and_then(|mark| self.call(system, &mark.parse().ok()?));
+        let w = r.ring.iter_mut().rev().find(|w| !w.landed && (done == Some(w.id) || mark == Some(w.id)))?;
+        let answer = answer.filter(|_| done == Some(w.id));
+        Some((w.landed(), answer))
     }
 
     /// A write of ours landed: base is what it set, or what the system made of it.
@@ -247,18 +264,6 @@ fn theirs_win(config: &Config, rule: &MergeRule, theirs: &Theirs<'_>, golden: &G
     // A greater priority is an earlier place, hence the order of the second pair.
     let (t, g) = (config.priority_of(theirs.system), config.priority_of(&golden.system));
     (theirs.evidence.time, g, !theirs.value.is_empty(), theirs.value) > (golden.time, t, !golden.value.is_empty(), &golden.value)
-}
-
-/// The newest write of ours that this result shows to have landed, also one that was reported `moved-on`: it landed late.
-/// With the answer, where the result answers that very write.
-fn landing<'a>(r: &mut Replica, mark: &Option<String>, answer: Option<&'a Answer>) -> Option<(Write, Option<&'a Answer>)> {
-    let done = answer.filter(|a| a.outcome == Outcome::Done);
-    let mark: Option<WriteId> = mark.as_deref().filter(|_| holds(Rule::LandingByMark)).and_then(|mark| mark.parse().ok());
-    let answers = |w: &Write| done.is_some_and(|a| a.write_id == w.id);
-    let w = r.ring.iter_mut().rev().find(|w| !w.landed && (answers(w) || mark.as_ref() == Some(&w.id)))?;
-    w.landed = true;
-    let answer = done.filter(|a| a.write_id == w.id);
-    Some((w.clone(), answer))
 }
 
 /// A snapshot's values, as far as the system maps them. An absent field has no value.

@@ -52,7 +52,7 @@ impl Customer {
     }
 
     fn covered(&mut self, turn: &mut Turn<'_>, system: &System, r: &mut Replica, notice: &Notice) {
-        let Some(id) = notice.ours(system).filter(|id| !id.is_create()) else { return };
+        let Some(id) = notice.ours(system).and_then(|id| self.call(system, &id)).filter(|id| !id.is_create()) else { return };
         let Some(at) = r.ring.iter().position(|w| w.id == id) else { return };
         for change in &notice.changes {
             let (field, Some(previous)) = (&change.field, &change.previous) else { continue };

@@ -72,7 +72,7 @@ impl Customer {
             spare: false,
             in_step,
             shows: if self.deleted { Values::new() } else { r.base.clone() },
-            in_flight: r.in_flight.as_ref().map(|w| w.id.clone()),
+            in_flight: r.in_flight.as_ref().map(|w| self.write_id(system, w.id)),
             refused: refused
                 .map(|(field, it)| RefusedValue { field: field.clone(), value: it.value.clone(), reason: it.reason.clone() })
                 .collect(),

@@ -134,8 +134,10 @@ impl Customer {
 
     /// (17) Linked, so that it never becomes a customer of its own; it takes no part, and a conflict shows it.
     fn spare(&mut self, turn: &mut Turn<'_>, q: Question) {
+        let call = q.first.answer.as_ref().and_then(|a| self.call(&q.system, &a.write_id));
         if let Some(creates) = self.creates.get_mut(&q.system)
-            && q.first.answer.as_ref().is_some_and(|a| creates.out.as_ref() == Some(&a.write_id))
+            && call.is_some()
+            && creates.out == call
         {
             creates.out = None;
         }

@@ -36,13 +36,13 @@ pub struct At<'a> {
 }
 
 /// What needs no state: answers that made no record, and notices.
-pub fn pass_by(at: At<'_>, result: SourceCustomer) -> Result<Effects, SourceCustomer> {
+pub fn pass_by(at: At<'_>, result: Box<SourceCustomer>) -> Result<Effects, Box<SourceCustomer>> {
     let made_no_record = |a: &schemas::Answer| a.write_id.is_create() && matches!(a.outcome, Outcome::Held | Outcome::Refused);
     match (&result.answer, at.system.kind) {
         (_, Kind::Topic) => Err(result),
         (Some(answer), _) if made_no_record(answer) => {
             let customer = answer.write_id.customer;
-            let body = RecordResult { system: at.system.name.clone(), external_id: None, incarnation: 0, result };
+            let body = RecordResult { system: at.system.name.clone(), external_id: None, incarnation: 0, result: *result };
             Ok(vec![Effect::Unify { customer, body: UnifyBody::Result(body) }])
         }
         // Published by somebody else into a connector's topic: a reason to look.

@@ -2,9 +2,12 @@
 //!
 //! Stored as Avro (schemas/state/customer.avsc), so that it evolves: a new field has a default there and here.
 
-use schemas::{CustomerId, ExternalId, Field, Millis, Notice, System, Value, Values, WriteId};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use schemas::{Attempt, CustomerId, ExternalId, Field, Millis, Notice, System, Value, Values, WriteId};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// How many of its last writes a replica remembers, and how many attempts a create.
 pub const RING: usize = 16;
@@ -138,7 +141,7 @@ pub struct Replica {
 /// A request whose outcome is not known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InFlight {
-    pub id: WriteId,
+    pub id: Call,
     /// A delete; else a write.
     pub delete: bool,
 }
@@ -146,8 +149,8 @@ pub struct InFlight {
 /// What we asked a record to show.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Write {
-    pub id: WriteId,
-    /// Empty values, too: what is cleared, and at a create what is known to have none.
+    pub id: Call,
+    /// Empty values, too: what is cleared, and at a create what is known to have none. Once it landed, only the fields count.
     pub set: Values,
     #[serde(default)]
     pub expected: Values,
@@ -162,6 +165,10 @@ pub struct Write {
     #[serde(default)]
     pub told: BTreeSet<Field>,
 }
+
+/// A write id within its customer and system: `7`, `create2` or `create2.1`. State holds many, and these are short.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Call(pub Attempt);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rendering {
@@ -231,7 +238,7 @@ pub struct Creates {
     pub attempts: Vec<Write>,
     /// The one whose outcome is not known.
     #[serde(default)]
-    pub out: Option<WriteId>,
+    pub out: Option<Call>,
     /// Values that were refused, left out while golden is still the same.
     #[serde(default)]
     pub refused: BTreeMap<Field, Refusal>,
@@ -352,6 +359,75 @@ impl Replica {
     pub fn remember(&mut self, write: Write) {
         self.ring.push(write);
         forget_eldest(&mut self.ring, RING);
+    }
+}
+
+impl Write {
+    /// It has landed: what it set is known from now on, and only which fields they were is kept.
+    pub fn landed(&mut self) -> Write {
+        let sent = self.clone();
+        self.landed = true;
+        self.set.values_mut().for_each(|value| *value = Value::Empty);
+        self.versions.clear();
+        sent
+    }
+}
+
+impl Customer {
+    /// The call of ours that this id names, if it is one about this customer in this system.
+    pub fn call(&self, system: &System, id: &WriteId) -> Option<Call> {
+        (id.customer == self.id && id.system == *system).then_some(Call(id.attempt))
+    }
+
+    pub fn write_id(&self, system: &System, call: Call) -> WriteId {
+        WriteId { customer: self.id, system: system.clone(), attempt: call.0 }
+    }
+}
+
+impl Call {
+    pub fn is_create(self) -> bool {
+        matches!(self.0, Attempt::Create { .. })
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Attempt::Write(n) => write!(f, "{n}"),
+            Attempt::Create { number, body: 0 } => write!(f, "create{number}"),
+            Attempt::Create { number, body } => write!(f, "create{number}.{body}"),
+        }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Call {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Call {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Call;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a write id's last part")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Call, E> {
+                let number = |text: &str| text.parse().map_err(E::custom);
+                let Some(create) = text.strip_prefix("create") else { return Ok(Call(Attempt::Write(number(text)?))) };
+                let (create, body) = create.split_once('.').unwrap_or((create, "0"));
+                Ok(Call(Attempt::Create { number: number(create)?, body: number(body)? }))
+            }
+        }
+        d.deserialize_str(Text)
     }
 }
 

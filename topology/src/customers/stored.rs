@@ -85,9 +85,9 @@ mod tests {
     use super::*;
     use crate::customers::{
         SystemConfig,
-        state::{ChosenBy, Creates, Flip, Golden, InFlight, Noticed, Pause, Refusal, Rendering, Replica, Spare, Write},
+        state::{Call, ChosenBy, Creates, Flip, Golden, InFlight, Noticed, Pause, Refusal, Rendering, Replica, Spare, Write},
     };
-    use schemas::{Address, CustomerFields, CustomerId, ExternalId, Field, Value, WriteId};
+    use schemas::{Address, Attempt, CustomerFields, CustomerId, ExternalId, Field, Value};
     use std::collections::{BTreeMap, BTreeSet};
 
     fn round_trip<T: Stored + PartialEq + std::fmt::Debug>(value: &T) {
@@ -116,7 +116,7 @@ mod tests {
             chosen_by: ChosenBy::SystemOfRecord,
         };
         let write = Write {
-            id: WriteId::write(id, &system, 7),
+            id: Call(Attempt::Write(7)),
             set: values.clone(),
             expected: values.clone(),
             versions: BTreeMap::from([(Field::Address, 3)]),
@@ -129,7 +129,7 @@ mod tests {
         let mut replica = Replica::new(ExternalId::new("cus_1"), 1);
         replica.base = values.clone();
         replica.shows.insert(Field::Address, 3);
-        replica.in_flight = Some(InFlight { id: write.id.clone(), delete: true });
+        replica.in_flight = Some(InFlight { id: write.id, delete: true });
         replica.ring = vec![write.clone()];
         replica.rendered.insert(Field::Address, Rendering { sent: address.clone(), shown: Value::Empty });
         replica.refused.insert(Field::Phone, refusal.clone());
@@ -139,8 +139,8 @@ mod tests {
         let creates = Creates {
             number: 1,
             bodies: 2,
-            attempts: vec![Write { id: WriteId::create(id, &system, 1, 1), ..write }],
-            out: Some(WriteId::create(id, &system, 1, 1)),
+            attempts: vec![Write { id: Call(Attempt::Create { number: 1, body: 0 }), ..write }],
+            out: Some(Call(Attempt::Create { number: 1, body: 1 })),
             refused: BTreeMap::from([(Field::Phone, refusal)]),
             refused_body: Some(values),
             held: pause,

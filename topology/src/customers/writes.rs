@@ -3,9 +3,9 @@
 use super::{
     Effect, SystemConfig,
     merge::{Conflict, Turn, contender_of},
-    state::{Customer, InFlight, Pause, Refusal, Replica, Write},
+    state::{Call, Customer, InFlight, Pause, Refusal, Replica, Write},
 };
-use schemas::{Action, Answer, ConflictKind, Contender, Delete, Field, Outcome, System, Value, Values, WriteId};
+use schemas::{Action, Answer, Attempt, ConflictKind, Contender, Delete, Field, Outcome, System, Value, Values};
 use std::collections::BTreeSet;
 
 impl Customer {
@@ -32,11 +32,11 @@ impl Customer {
         if set.is_empty() {
             return;
         }
-        let id = self.next_id(&config.name);
+        let id = self.next_call();
         let expected: Values = set.keys().map(|f| (f.clone(), r.base(f).clone())).collect();
         let versions = set.keys().map(|f| (f.clone(), self.golden_version(f))).collect();
         let request = schemas::Write {
-            id: id.clone(),
+            id: self.write_id(&config.name, id),
             customer: self.id,
             incarnation: r.incarnation,
             set: set.clone(),
@@ -46,7 +46,7 @@ impl Customer {
             stamp: r.stamp,
             settled: r.settled,
         };
-        r.remember(Write { id: id.clone(), set, expected, versions, look: r.look, landed: false, told: BTreeSet::new() });
+        r.remember(Write { id, set, expected, versions, look: r.look, landed: false, told: BTreeSet::new() });
         r.in_flight = Some(InFlight { id, delete: false });
         let key = r.external_id.as_str().into();
         turn.effects.push(Effect::Request { system: config.name.clone(), key, action: Action::Write(request) });
@@ -73,16 +73,16 @@ impl Customer {
         if !self.delete_wanted.contains(&config.name) || (r.delete_pause.is_some() && !due.is_over(r.delete_pause, turn.now)) {
             return;
         }
-        let id = self.next_id(&config.name);
-        r.in_flight = Some(InFlight { id: id.clone(), delete: true });
-        let action = Action::Delete(Delete { id, customer: self.id, incarnation: r.incarnation });
+        let call = self.next_call();
+        r.in_flight = Some(InFlight { id: call, delete: true });
+        let action = Action::Delete(Delete { id: self.write_id(&config.name, call), customer: self.id, incarnation: r.incarnation });
         let key = r.external_id.as_str().into();
         turn.effects.push(Effect::Request { system: config.name.clone(), key, action });
     }
 
-    fn next_id(&mut self, system: &System) -> WriteId {
+    fn next_call(&mut self) -> Call {
         self.n += 1;
-        WriteId::write(self.id, system, self.n as u64)
+        Call(Attempt::Write(self.n as u64))
     }
 
     /// The outcome of the request in flight is known.

@@ -166,9 +166,9 @@ impl Hub {
         let (system, key) = (system(at), ExternalId::new(key));
         let config = self.config.system(&system).expect("the histories' own systems").clone();
         let at = resolve::At { system: &config, key: &key, offset: self.order, timestamp: self.now };
-        let effects = match resolve::pass_by(at, result) {
+        let effects = match resolve::pass_by(at, Box::new(result)) {
             Ok(effects) => effects,
-            Err(result) => self.records.entry((system.clone(), key.clone())).or_default().on_result(at, result),
+            Err(result) => self.records.entry((system.clone(), key.clone())).or_default().on_result(at, *result),
         };
         self.queue.extend(effects);
         self.run();

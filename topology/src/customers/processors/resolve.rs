@@ -75,9 +75,9 @@ impl Processor<String, Incoming> for Resolve {
         let offset = ctx.record_metadata().map_or(0, |m| m.offset);
         let at = resolve::At { system, key: &key, offset, timestamp: record.timestamp };
         let effects = match record.value {
-            Incoming::Result(result) => match resolve::pass_by(at, *result) {
+            Incoming::Result(result) => match resolve::pass_by(at, result) {
                 Ok(effects) => effects,
-                Err(result) => self.with_record(ctx, at, |state| Ok::<_, Error>(state.on_result(at, result)))?,
+                Err(result) => self.with_record(ctx, at, |state| Ok::<_, Error>(state.on_result(at, *result)))?,
             },
             Incoming::Link(link) => self.with_record(ctx, at, |state| state.on_link(at, link))?,
         };
