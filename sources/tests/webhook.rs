@@ -105,7 +105,7 @@ async fn each_good_and_bad_delivery_is_answered_as_it_should_be() {
     let at = |time: i64, body: &[u8], secret: &str| format!("t={time},v1={}", sign(time, body, secret));
 
     // (what, header, body, status, a part of the answer)
-    let refused: Vec<(&str, Option<String>, Vec<u8>, u16, &str)> = vec![
+    let refused = vec![
         ("no signature", None, good.clone(), 400, "no Stripe-Signature"),
         ("an altered byte", Some(at(NOW, &good, SECRET)), altered, 400, "no signature matches"),
         ("old", Some(at(NOW - 301, &good, SECRET)), good.clone(), 400, "too old"),
@@ -139,7 +139,7 @@ async fn each_good_and_bad_delivery_is_answered_as_it_should_be() {
         assert_eq!(server.log.reads(), [], "{kind} is not used");
     }
 
-    let accepted: Vec<(&str, &str, String, Vec<u8>)> = vec![
+    let accepted = vec![
         ("the current secret", "evt_1", at(NOW, &event("evt_1", "customer.updated"), SECRET), event("evt_1", "customer.updated")),
         ("the rotated secret", "evt_2", at(NOW, &event("evt_2", "customer.created"), ROTATED), event("evt_2", "customer.created")),
         (
