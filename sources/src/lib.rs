@@ -1,4 +1,5 @@
 //! See docs/design.md.
 
+pub mod product;
 pub mod stripe;
 pub mod webhook;
