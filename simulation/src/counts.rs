@@ -43,8 +43,16 @@ counts! {
     edits,
     /// effective writes of ours
     writes,
-    /// conflicts recorded
+    /// conflicts recorded: two edits at once
     conflicts,
+    /// conflicts recorded: an edit that our write covered
+    conflicts_covered,
+    /// conflicts recorded: duplicate candidates, spares
+    conflicts_duplicates,
+    /// conflicts recorded: refused values and deletes
+    conflicts_refused,
+    /// conflicts recorded: automations that flap
+    conflicts_flapping,
     /// calls that failed before they did anything
     calls_failed,
     /// calls whose answer was lost

@@ -66,8 +66,11 @@ pub struct Settings {
     pub latency: i64,
     /// Typical time until a task runs, in ms.
     pub task_delay: i64,
-    /// Records made before the start, from this many actions at the front of the list.
+    /// How often Salesforce is asked for changes where it sends no events, in ms.
     pub poll: i64,
+    /// Notices may be lost for good, and sweeps find what nobody told of. Else every change is told of in the end, and no
+    /// sweep helps.
+    pub sweeps: bool,
 }
 
 /// What a person types.
@@ -255,6 +258,7 @@ fn settings(dice: &mut Dice) -> Settings {
         latency: dice.pick(&[20, 100, 300, 300]),
         task_delay: dice.pick(&[2, 10, 50]),
         poll: dice.pick(&[1_000, 5_000, 20_000]),
+        sweeps: dice.chance(500),
     }
 }
 
@@ -324,7 +328,7 @@ pub fn plan(seed: u64) -> Plan {
         let system = dice.pick(&systems);
         let vendor = dice.pick(&vendors);
         let pick = dice.below(people);
-        let kind = if start_with_creates && n < 3 { 1 } else { dice.weighted(&[520, 110, 55, 35, 30, 130, 50, 15, 25, 12, 8, 10, 12]) };
+        let kind = if start_with_creates && n < 3 { 1 } else { dice.weighted(&[560, 110, 28, 30, 30, 130, 50, 15, 25, 12, 8, 8, 12]) };
         let act = match kind {
             0 => {
                 let field = field(&mut dice);
@@ -339,7 +343,7 @@ pub fn plan(seed: u64) -> Plan {
                 let field = field(&mut dice);
                 let typing = typing(&mut dice, field, people);
                 let moment = if dice.chance(600) { Moment::JustBefore } else { Moment::JustAfter };
-                Act::Ambush { system: vendor, field, typing, moment, delete: dice.chance(80) }
+                Act::Ambush { system: vendor, field, typing, moment, delete: dice.chance(50) }
             }
             6 => {
                 let zombie = if dice.chance(500) { 0 } else { dice.between(200, 30_000) };

@@ -86,7 +86,9 @@ impl World {
             return;
         }
         let (system, partition) = (self.runners[at].system, self.runners[at].partition);
-        self.runners[at].wake = None;
+        if self.runners[at].wake.is_some_and(|wake| wake <= self.now) {
+            self.runners[at].wake = None;
+        }
         let topic = self.requests[system];
         let zombie = self.runners[at].zombie_until.is_some();
         while !zombie && self.runners[at].position < self.log.topics[topic].partitions[partition].len() {
@@ -124,8 +126,10 @@ impl World {
         }
         if let Some(wake) = self.runners[at].machine.next_wake() {
             let wake = wake.max(self.now + 1);
-            self.runners[at].wake = Some(wake);
-            self.schedule(wake - self.now, Event::Drive { runner: id });
+            if self.runners[at].wake.is_none_or(|known| wake < known) {
+                self.runners[at].wake = Some(wake);
+                self.schedule(wake - self.now, Event::Drive { runner: id });
+            }
         }
     }
 
@@ -241,7 +245,13 @@ impl World {
         }
         let reply = if system == STRIPE { self.stripe_call(&call, failure) } else { self.salesforce_call(&call) };
         if self.tracing {
-            self.trace(format!("{} #{runner} {}{}: {}", NAMES[system], brief::call(&call), if lost { " (answer lost)" } else { "" }, brief::reply(&reply)));
+            self.trace(format!(
+                "{} #{runner} {}{}: {}",
+                NAMES[system],
+                brief::call(&call),
+                if lost { " (answer lost)" } else { "" },
+                brief::reply(&reply)
+            ));
         }
         let seq = self.history.seq;
         if let Some(id) = &target {

@@ -389,15 +389,20 @@ impl World {
         }
     }
 
-    /// Looks at every record of a system, and at every one that is known to us.
-    pub fn sweep(&mut self, system: usize) {
-        self.counts.sweeps += 1;
+    /// What webhooks did not bring, Stripe's events list does.
+    fn catch_up(&mut self, system: usize) {
         if system == STRIPE {
             for (id, notice) in std::mem::take(&mut self.stripe.missed) {
                 let after = self.dice.notices.between(1, 300);
                 self.schedule(after, Event::Notice { system, id, notice: Some(notice) });
             }
         }
+    }
+
+    /// Looks at every record of a system, and at every one that is known to us.
+    pub fn sweep(&mut self, system: usize) {
+        self.counts.sweeps += 1;
+        self.catch_up(system);
         let mut ids: Vec<ExternalId> = self.history.live(system).map(|(_, r)| r.id.clone()).collect();
         ids.extend(self.links.iter().filter(|l| l.0 == system).map(|l| l.1.clone()));
         ids.sort();
@@ -503,8 +508,10 @@ impl World {
                         swept += 1;
                         self.last_change.1 = self.now;
                         for system in [PRODUCT, STRIPE, SALESFORCE] {
-                            if self.present(system) {
+                            if self.present(system) && self.plan.settings.sweeps {
                                 self.schedule(1, Event::Sweep { system });
+                            } else {
+                                self.catch_up(system);
                             }
                         }
                     } else if swept == 2 && self.now > quiet_since + REST {

@@ -183,7 +183,7 @@ impl<'w> Scene<'w> {
 
     fn superseded(&self, customer: &CustomerId, edit: &Change) -> bool {
         // Two edits to the same value are one: who edits one has seen both.
-        let first = self.edits(customer, edit.field).filter(|e| e.after == edit.after).map(|e| e.seq).min().unwrap_or(edit.seq);
+        let first = self.edits(customer, edit.field).filter(|e| self.is_value(edit, &e.after)).map(|e| e.seq).min().unwrap_or(edit.seq);
         self.edits(customer, edit.field).any(|later| {
             let system = self.world.history.records[later.record].system;
             later.seq > first && (self.is_value(edit, &later.before) || self.render(system, edit.field, &edit.after) == later.before)
@@ -238,17 +238,26 @@ impl<'w> Scene<'w> {
                     if !on_top || self.spares.contains(&edit.record) || edits.iter().any(|c| c.seq > edit.seq && c.after == golden) {
                         continue;
                     }
-                    let twice_set_and_lost = settings > 1 && self.on_record(&customer.id, edit);
-                    let unseen_then_covered = {
-                        let (end, next) = self.next_change(edit);
-                        !self.looked_between(edit.record, edit.seq, end) && (next.is_none_or(|n| n.who.ours()) && end != u64::MAX)
+                    let next_look =
+                        self.world.history.looks.iter().filter(|l| l.record == edit.record && l.seq >= edit.seq).map(|l| l.seq).min();
+                    let showed = next_look.map_or(edit.after.clone(), |seq| self.value_at(edit.record, index, seq));
+                    // The value was set twice: this was an edit on the one before, and lost against the other.
+                    let twice_set_and_lost = settings > 1
+                        && (self.on_record(&customer.id, edit)
+                            || self.on_record(&customer.id, &Change { after: showed.clone(), ..(*edit).clone() }));
+                    // Nobody looked before our write covered it, or before the record's end.
+                    let unseen = {
+                        let death = record.died.as_ref().map_or(u64::MAX, |d| d.seq);
+                        let ours =
+                            self.world.history.changes.iter().filter(|c| c.record == edit.record && c.field == index && c.who.ours());
+                        let end = ours.map(|c| c.seq).filter(|s| *s > edit.seq).min().unwrap_or(u64::MAX).min(death);
+                        end != u64::MAX && !self.looked_between(edit.record, edit.seq, end)
                     };
                     // What the next look showed is again what the last one had shown: nobody can tell.
-                    let next_look = self.world.history.looks.iter().filter(|l| l.record == edit.record && l.seq >= edit.seq).map(|l| l.seq).min();
-                    let back = next_look.is_some_and(|seq| self.value_at(edit.record, index, seq) == edit.before);
+                    let back = next_look.is_some() && showed == edit.before;
                     let outside = self.outside(edit).is_some() || back;
                     let text = self.tell(edit);
-                    self.ensure(outside || unseen_then_covered || twice_set_and_lost, "on top wins", || {
+                    self.ensure(outside || unseen || twice_set_and_lost, "on top wins", || {
                         format!("{} {field}: golden is {golden:?}, but {text}", customer.id)
                     });
                 }
@@ -271,7 +280,10 @@ impl<'w> Scene<'w> {
                 let inside = edits.iter().filter(|e| self.outside(e).is_none());
                 let Some(last) = inside.max_by_key(|c| c.seq) else { continue };
                 let golden_at = edits.iter().filter(|c| self.is_value(c, &golden)).map(|c| c.at).max().unwrap_or(i64::MIN);
-                let fine = self.is_value(last, &golden) || self.on_record(&customer.id, last) || self.superseded(&customer.id, last) || golden_at + spread + 1000 >= last.at;
+                let fine = self.is_value(last, &golden)
+                    || self.on_record(&customer.id, last)
+                    || self.superseded(&customer.id, last)
+                    || golden_at + spread + 1000 >= last.at;
                 let text = self.tell(last);
                 self.ensure(fine, "last writer", || format!("{} {field}: golden {golden:?} is older than {text}", customer.id));
             }

@@ -9,12 +9,11 @@ mod writes;
 
 use crate::{
     history::{Change, RecordNo, Who},
-    log,
     plan::{CRM, PRODUCT},
     values,
     world::World,
 };
-use schemas::{CustomerConflict, CustomerId, Value};
+use schemas::{ConflictKind, CustomerConflict, CustomerId, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Bound,
@@ -59,7 +58,15 @@ pub fn judge(world: &mut World) -> Vec<String> {
     scene.no_flap();
     scene.counts.checked = scene.checked;
     let (mut counts, failures) = (std::mem::take(&mut scene.counts), std::mem::take(&mut scene.failures));
-    counts.conflicts = scene.conflicts.len() as u64;
+    for conflict in &scene.conflicts {
+        match conflict.kind {
+            ConflictKind::Edits => counts.conflicts += 1,
+            ConflictKind::Covered => counts.conflicts_covered += 1,
+            ConflictKind::DuplicateCandidate | ConflictKind::Spare => counts.conflicts_duplicates += 1,
+            ConflictKind::Refused | ConflictKind::DeleteRefused => counts.conflicts_refused += 1,
+            ConflictKind::Flapping => counts.conflicts_flapping += 1,
+        }
+    }
     world.counts += &counts;
     failures
 }
@@ -106,7 +113,6 @@ impl<'w> Scene<'w> {
             counts: crate::Counts::default(),
         };
         scene.link_records();
-        let _ = log::key;
         Ok(scene)
     }
 

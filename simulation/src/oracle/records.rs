@@ -172,7 +172,7 @@ impl Scene<'_> {
         let records = self.records.get(&customer).cloned().unwrap_or_default();
         let deleted = records.iter().filter_map(|r| world.history.records[*r].died.as_ref()).filter(|d| !d.by.ours()).map(|d| d.at).max();
         let Some(deleted) = deleted else { return };
-        let until = world.outages.iter().copied().max().unwrap_or(0).max(deleted) + 300_000;
+        let until = world.outages.iter().copied().max().unwrap_or(0).max(deleted) + if world.long_outage { 3_000_000 } else { 300_000 };
         let late: Vec<String> = world
             .history
             .changes

@@ -27,7 +27,7 @@ impl World {
         }
         let lost = settings.faults.notice_lost;
         let notice = self.notice(record, changed, who, self.local(SALESFORCE), false);
-        if self.dice.notices.chance(lost) {
+        if self.plan.settings.sweeps && self.dice.notices.chance(lost) {
             self.counts.notices_lost += 1;
             return;
         }

@@ -54,7 +54,7 @@ impl World {
         let id = self.history.records[record].id.clone();
         let faults = self.plan.settings.faults.clone();
         if self.dice.notices.chance(faults.notice_lost) {
-            if self.dice.notices.chance(faults.never) {
+            if self.plan.settings.sweeps && self.dice.notices.chance(faults.never) {
                 self.counts.notices_never += 1;
                 if let Who::Ours(write) = who {
                     self.never_told.insert((record, write.clone()));
