@@ -10,7 +10,7 @@ use schemas::{AvroCodec, Registry, System, UnifyBody, UnifyMessage, Walk};
 use std::time::Duration;
 use streams::{
     ProducerRecord, TopicPartition,
-    embedded::{Clock, Log, SystemClock},
+    embedded::{Append, Clock, Log, SystemClock},
 };
 
 const UNIFY: &str = "customers.unify";
@@ -95,6 +95,9 @@ impl Walks {
     /// Waits until the topology has committed the end of the topic as it is now.
     async fn passed(&self, topic: &str) -> Result<(), ConnectError> {
         let failed = || ConnectError::log(format!("waiting for {topic} to be processed"));
+        // What is committed shows a moment before the ends of the topics that the same commit wrote to: an append that comes after
+        // it does not.
+        self.log.append(Append::default()).await.map_err(failed())?;
         for partition in 0..partitions_of(&self.log, topic)? {
             let tp = TopicPartition::new(topic, partition);
             let end = self.log.end_offset(&tp).map_err(failed())?;

@@ -509,7 +509,7 @@ impl Partition {
                     return;
                 }
                 Some(next) => {
-                    if let Some(page) = next.page()
+                    if let Some(page) = next.page().filter(|page| !page.is_empty())
                         && urgency == Urgency::Backfill
                         && self.options.lists
                         && !record.singly

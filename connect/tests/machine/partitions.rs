@@ -175,6 +175,17 @@ fn a_page_is_answered_by_one_list_call_and_each_result_has_its_own_order() {
 }
 
 #[test]
+fn reads_of_a_sweep_without_pages_are_read_singly_behind_live_ones() {
+    let mut p = partition();
+    for (offset, id) in [(0, "a"), (1, "b")] {
+        p.offer(offset, id, page(""), NOW);
+    }
+    p.offer(2, "c", read("1"), NOW);
+    let sent: Vec<_> = calls(&mut p).into_iter().map(|(_, call)| call).collect();
+    assert_eq!(sent, [get("c"), get("a"), get("b")]);
+}
+
+#[test]
 fn a_record_that_is_not_idle_is_left_out_of_the_list_call() {
     let mut p = partition();
     p.offer(0, "a", read("1"), NOW);

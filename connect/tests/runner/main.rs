@@ -51,7 +51,11 @@ impl World {
     }
 
     fn at(folder: TempDir, vendor: Arc<Vendor>) -> World {
-        let log = Log::open(folder.path(), LogOptions { min_free_bytes: 0, ..LogOptions::default() }).unwrap();
+        World::with(folder, vendor, LogOptions { min_free_bytes: 0, ..LogOptions::default() })
+    }
+
+    fn with(folder: TempDir, vendor: Arc<Vendor>, options: LogOptions) -> World {
+        let log = Log::open(folder.path(), options).unwrap();
         for topic in ["requests.stripe", "customers.stripe", "customers.identify", "customers.unify"] {
             log.create_topic(TopicConfig::delete(topic, PARTITIONS, DAY)).unwrap();
         }
@@ -67,6 +71,13 @@ impl World {
         let World { log, vendor, folder, .. } = self;
         log.close();
         World::at(folder, vendor)
+    }
+
+    /// The process starts again, and the disk is full.
+    fn restart_on_a_full_disk(self) -> World {
+        let World { log, vendor, folder, .. } = self;
+        log.close();
+        World::with(folder, vendor, LogOptions { min_free_bytes: u64::MAX, ..LogOptions::default() })
     }
 
     fn options(&self) -> Options {

@@ -124,3 +124,27 @@ async fn a_system_that_is_away_is_probed_and_recovers_by_itself() {
     running.until(|health| *health == Health::Ok).await;
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_takes_nothing_pauses_the_system_and_nothing_is_lost() {
+    let world = World::new();
+    world.run().stop().await;
+    for n in 0..60 {
+        world.notice(&format!("cus_{n}"), "evt").await;
+    }
+    let world = world.restart_on_a_full_disk();
+    let options = Options { calls: 4, calls_per_second: std::num::NonZeroU32::new(100), ..world.options() };
+    let mut running = world.run_with(options);
+    running.until(|health| matches!(health, Health::Paused(reason) if reason.contains("the log takes nothing"))).await;
+    let before = world.vendor.calls().len();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let more = world.vendor.calls().len() - before;
+    assert!(more <= 4, "{more} calls: no more than were under way, since nobody could keep their answers");
+    running.stop().await;
+    let world = world.restart();
+    let running = world.run();
+    for n in 0..60 {
+        world.until(&format!("cus_{n}"), 1).await;
+    }
+    running.stop().await;
+}
