@@ -1,6 +1,7 @@
 //! Notices: evidence of who changed what and when, and of edits that a write of ours covered.
 
 use super::{
+    Config,
     merge::{Theirs, Turn},
     state::{Customer, NOTICES, Noticed, Replica, forget_eldest, value_of},
 };
@@ -22,8 +23,9 @@ impl Replica {
         Some(Evidence { time: newest.time, event_id })
     }
 
-    fn keep(&mut self, notice: &Notice, ours: bool) {
-        for change in &notice.changes {
+    fn keep(&mut self, config: &Config, system: &System, notice: &Notice) {
+        let ours = notice.ours(system).is_some();
+        for change in notice.changes.iter().filter(|c| config.maps(system, &c.field)) {
             let kept = self.notices.entry(change.field.clone()).or_default();
             let twice = |n: &Noticed| !n.event_id.is_empty() && n.event_id == notice.event_id && n.new == change.new;
             if !kept.iter().any(twice) {
@@ -42,7 +44,7 @@ impl Customer {
             return; // its values are forgotten, and nobody's edit counts any more
         }
         for notice in notices {
-            r.keep(notice, notice.ours(system).is_some());
+            r.keep(turn.config, system, notice);
         }
         if holds(Rule::CoveredEdits) {
             for notice in notices {

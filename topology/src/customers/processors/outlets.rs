@@ -1,7 +1,7 @@
 //! Where a stage's effects go: a sink each.
 
 use crate::customers::{Config, Effect, Effects};
-use schemas::{IdentifyMessage, Request, System, UnifyMessage};
+use schemas::{Action, ConflictKind, IdentifyMessage, Request, System, UnifyMessage};
 use std::collections::BTreeMap;
 use streams::{ProcessorContext, ProcessorError, Record};
 
@@ -45,6 +45,7 @@ impl Outlets {
             }
             Effect::Unified(unified) => ctx.forward_to(&self.unified, Record::new(unified.customer_id.to_string(), *unified, timestamp)),
             Effect::Conflict(conflict) => {
+                metrics::counter!("concord_conflicts_total", "kind" => kind(conflict.kind)).increment(1);
                 ctx.forward_to(&self.conflicts, Record::new(conflict.customer_id.to_string(), *conflict, timestamp))
             }
             // A system that is no longer configured has no topics to send to, and nobody who listens.
@@ -53,9 +54,33 @@ impl Outlets {
                 None => Ok(()),
             },
             Effect::Request { system, key, action } => match self.systems.get(&system) {
-                Some((_, requests)) => ctx.forward_to(requests, Record::new(key, Request { action }, timestamp)),
+                Some((_, requests)) => {
+                    metrics::counter!("concord_requests_total", "system" => system.to_string(), "action" => name(&action)).increment(1);
+                    ctx.forward_to(requests, Record::new(key, Request { action }, timestamp))
+                }
                 None => Ok(()),
             },
         }
+    }
+}
+
+fn name(action: &Action) -> &'static str {
+    match action {
+        Action::Read(_) => "read",
+        Action::Write(_) => "write",
+        Action::Delete(_) => "delete",
+        Action::Create(_) => "create",
+    }
+}
+
+fn kind(kind: ConflictKind) -> &'static str {
+    match kind {
+        ConflictKind::Edits => "edits",
+        ConflictKind::Covered => "covered",
+        ConflictKind::DuplicateCandidate => "duplicate_candidate",
+        ConflictKind::Spare => "spare",
+        ConflictKind::Refused => "refused",
+        ConflictKind::DeleteRefused => "delete_refused",
+        ConflictKind::Flapping => "flapping",
     }
 }
