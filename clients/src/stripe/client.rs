@@ -288,7 +288,7 @@ impl Headers {
 
     fn error(self, endpoint: Endpoint, class: Class, message: String) -> Error {
         Error {
-            request_id: self.request_id,
+            request_id: self.request_id.map(Into::into),
             retry_after: self.retry_after,
             look: self.look,
             replayed: self.replayed,
@@ -304,7 +304,7 @@ fn local(endpoint: Endpoint, class: Class, message: String) -> Error {
         status: None,
         code: None,
         param: None,
-        message,
+        message: message.into(),
         request_id: None,
         retry_after: None,
         look: None,
@@ -333,7 +333,11 @@ fn live(endpoint: Endpoint, reply: Reply<Found>) -> Result<Reply<Customer>, Erro
     let Reply { value, look, request_id, replayed } = reply;
     match value {
         Found::Live(customer) => Ok(Reply { value: *customer, look, request_id, replayed }),
-        Found::Deleted(_) => Err(Error { look: Some(look), request_id, ..local(endpoint, Class::Foreign, "a deleted customer".into()) }),
+        Found::Deleted(_) => Err(Error {
+            look: Some(look),
+            request_id: request_id.map(Into::into),
+            ..local(endpoint, Class::Foreign, "a deleted customer".into())
+        }),
     }
 }
 

@@ -79,13 +79,13 @@ pub struct Error {
     pub operation: &'static str,
     pub status: Option<u16>,
     /// Stripe's `error.code`, e.g. `email_invalid`.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// Stripe's `error.param`, e.g. `address[country]`.
-    pub param: Option<String>,
+    pub param: Option<Box<str>>,
     /// In Stripe's words (or the transport's); without secrets.
-    pub message: String,
+    pub message: Box<str>,
     /// For Stripe's support and its request log.
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
     /// Stripe's `Retry-After`.
     pub retry_after: Option<Duration>,
     /// Stripe's clock, where there was an answer.
@@ -116,9 +116,9 @@ impl std::error::Error for Error {}
 pub(crate) struct Body {
     #[serde(rename = "type")]
     pub kind: String,
-    pub code: Option<String>,
-    pub param: Option<String>,
-    pub message: Option<String>,
+    pub code: Option<Box<str>>,
+    pub param: Option<Box<str>>,
+    pub message: Option<Box<str>>,
 }
 
 /// The parts of an answer that decide its class.
@@ -172,7 +172,8 @@ mod tests {
     fn each_answer_has_one_meaning() {
         let invalid = |code: &str, param: Option<&str>| Some(body("invalid_request_error", code, param));
         let api = || Some(body("api_error", "", None));
-        let cases: Vec<(u16, Option<Body>, Option<bool>, bool, bool, Class)> = vec![
+        type Case = (u16, Option<Body>, Option<bool>, bool, bool, Class);
+        let cases: Vec<Case> = vec![
             (400, invalid("email_invalid", Some("email")), None, false, true, Class::Refused),
             (400, invalid("email_invalid", Some("email")), None, true, true, Class::Refused),
             (402, Some(body("card_error", "", None)), None, false, true, Class::Refused),
