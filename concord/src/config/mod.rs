@@ -165,7 +165,7 @@ impl Config {
 
     fn check(source: String, file: file::File, overrides: &Overrides, env: &Env, need: Need) -> Result<Config, ConfigError> {
         let mut wrong = Vec::new();
-        let mut secret = |name: &str, wrong: &mut Vec<String>| match env.secret(name) {
+        let secret = |name: &str, wrong: &mut Vec<String>| match env.secret(name) {
             Ok(secret) => secret,
             Err(mistake) => {
                 wrong.push(mistake);
@@ -233,22 +233,6 @@ impl Config {
             retention_days: file.retention_days.unwrap_or(7),
             systems,
             merge,
-        })
-    }
-
-    /// The product's system, if there is one.
-    pub fn product(&self) -> Option<(&System, &TableConfig, &SystemConfig)> {
-        self.systems.iter().find_map(|(name, s)| match &s.kind {
-            Kind::Postgres(table) => Some((name, table, s)),
-            _ => None,
-        })
-    }
-
-    /// Every Stripe account.
-    pub fn stripes(&self) -> impl Iterator<Item = (&System, &Stripe, &SystemConfig)> {
-        self.systems.iter().filter_map(|(name, s)| match &s.kind {
-            Kind::Stripe(stripe) => Some((name, stripe, s)),
-            _ => None,
         })
     }
 }
@@ -349,7 +333,7 @@ fn check_system(at: &str, block: file::SystemFile, env: &Env, need: Need, wrong:
 }
 
 fn check_merge(merge: file::MergeFile, systems: &BTreeMap<System, SystemConfig>, wrong: &mut Vec<String>) -> MergeConfig {
-    let mut known = |at: &str, names: Vec<String>, wrong: &mut Vec<String>| -> Vec<System> {
+    let known = |at: &str, names: Vec<String>, wrong: &mut Vec<String>| -> Vec<System> {
         let mut list = Vec::new();
         for name in names {
             match System::new(&name) {

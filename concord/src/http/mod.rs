@@ -19,7 +19,10 @@ use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value as Json, json};
 use sqlx::PgPool;
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+};
 use warp::{Filter, Rejection, Reply, filters::BoxedFilter, reply::Response};
 
 /// All that the routes use.
@@ -32,7 +35,8 @@ pub struct App {
     pub publisher: Publisher,
     /// The golden tables' database.
     pub pool: Option<PgPool>,
-    pub product: Option<Product>,
+    /// Set once the table is attached.
+    pub product: Option<Arc<OnceLock<Product>>>,
 }
 
 /// Every route but the webhooks.

@@ -4,6 +4,7 @@
 //! the deadline is done after the next start: nothing depends on a clean end.
 
 mod engine;
+mod product;
 mod serve;
 mod supervise;
 mod systems;
@@ -19,6 +20,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 use serde_json::json;
 use std::time::Duration;
 use supervise::{Trouble, keep};
+use systems::Stops;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::timeout,
@@ -43,14 +45,15 @@ pub async fn run(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     for (name, look) in engine.parts() {
         parts.add(name, look);
     }
-    let (stop_sources, stop_sinks, stop_http) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-    let systems = systems::start(&config, &engine, &mut parts, &stop_sources, &stop_sinks).await?;
+    let stops = Stops { sources: CancellationToken::new(), sinks: CancellationToken::new() };
+    let stop_http = CancellationToken::new();
+    let systems = systems::start(&config, &engine, &mut parts, &stops).await?;
     crate::topics::save_registry(&engine.log, &engine.registry).await?;
 
     let events = Events::new(stop_http.clone());
     let (log, registry, partitions) = (engine.log.clone(), engine.registry.clone(), config.partitions);
-    let (sent, stop) = (events.clone(), stop_sinks.clone());
-    let tail = keep("events".into(), stop_sinks.clone(), Trouble::default(), move || {
+    let (sent, stop) = (events.clone(), stops.sinks.clone());
+    let tail = keep("events".into(), stops.sinks.clone(), Trouble::default(), move || {
         tail::run(log.clone(), registry.clone(), partitions, sent.clone(), stop.clone())
     });
     let open = config.systems.keys().map(topology::customers::topics::customers).collect();
@@ -73,12 +76,12 @@ pub async fn run(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     }
     tracing::info!("Stopping: sources first, then what is under way.");
     let unfinished = |what: &str| tracing::warn!(what, "Not finished in time; it goes on after the next start.");
-    stop_sources.cancel();
+    stops.sources.cancel();
     stop_http.cancel();
     if timeout(STOP_SOURCES, supervise::all(systems.sources)).await.is_err() {
         unfinished("sources");
     }
-    stop_sinks.cancel();
+    stops.sinks.cancel();
     if timeout(STOP_SINKS, supervise::all(systems.sinks.into_iter().chain([tail]).collect())).await.is_err() {
         unfinished("sinks");
     }

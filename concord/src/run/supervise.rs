@@ -55,7 +55,8 @@ where
             let failure = match tokio::spawn(task()).await {
                 Ok(Ok(())) if stop.is_cancelled() => break,
                 Ok(Ok(())) => "it ended".to_string(),
-                Ok(Err(error)) => error.to_string(),
+                // With all its causes.
+                Ok(Err(error)) => format!("{error:#}"),
                 Err(panic) => format!("it panicked: {panic}"),
             };
             if stop.is_cancelled() {

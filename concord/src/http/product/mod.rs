@@ -58,7 +58,8 @@ pub fn routes(app: BoxedFilter<(Arc<App>,)>) -> BoxedFilter<(Response,)> {
 }
 
 fn product(app: &App) -> Result<&Product, Response> {
-    app.product.as_ref().ok_or_else(|| answer::detail(StatusCode::NOT_FOUND, "No product is configured."))
+    let slot = app.product.as_ref().ok_or_else(|| answer::detail(StatusCode::NOT_FOUND, "No product is configured."))?;
+    slot.get().ok_or_else(|| answer::detail(StatusCode::SERVICE_UNAVAILABLE, "The product's table is not attached yet; see /readyz."))
 }
 
 fn decoded(segment: &str) -> String {

@@ -1,0 +1,9 @@
+//! The whole of Concord against a real Postgres, a strict stand-in for Stripe, and a real browser.
+
+mod both_ways;
+mod browser;
+mod command_line;
+mod crashes;
+mod outages;
+mod product_api;
+mod world;

@@ -1,0 +1,309 @@
+//! The golden tables: `customers.unified` and `customers.conflicts`, for SQL users and the HTTP API.
+//!
+//! They are derived: a log that this group has not read before fills them from empty. A batch is one SQL transaction, and the
+//! group's offsets are committed after it; a batch that comes again changes nothing, since a row keeps the greatest version.
+
+use connect::{ConnectError, Health};
+use rustc_hash::FxHashMap;
+use schemas::{AvroCodec, CustomerConflict, CustomerId, Field, Millis, Registry, UnifiedCustomer, Value, normalise_email, value_subject};
+use serde_json::{Value as Json, json};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use std::time::Duration;
+use streams::{
+    ConsumerRecord, TopicPartition,
+    embedded::{Append, Log, LogError},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// The consumer group.
+pub const GROUP: &str = "concord-sink-golden";
+const UNIFIED: &str = "customers.unified";
+const CONFLICTS: &str = "customers.conflicts";
+
+/// Records of one partition in a batch.
+const BATCH: usize = 500;
+/// Pauses after a failure.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// What it is made of.
+#[derive(Clone)]
+pub struct Options {
+    pub database_url: String,
+}
+
+/// The sink.
+pub struct Golden {
+    log: Log,
+    unified: AvroCodec<UnifiedCustomer>,
+    conflicts: AvroCodec<CustomerConflict>,
+    database_url: String,
+    health: watch::Sender<Health>,
+    places: Vec<Place>,
+    /// The log is new to this group: what is in the tables is another log's.
+    fresh: bool,
+}
+
+/// A partition and how far it is read.
+struct Place {
+    tp: TopicPartition,
+    next: i64,
+    end: watch::Receiver<i64>,
+}
+
+/// Why it stops: the log cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum GoldenError {
+    #[error("reading {0}")]
+    Log(&'static str, #[source] LogError),
+    #[error("a batch cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// What one transaction writes.
+#[derive(Default)]
+struct Batch {
+    customers: FxHashMap<CustomerId, UnifiedCustomer>,
+    conflicts: Vec<CustomerConflict>,
+    /// Where each partition is after it.
+    ends: Vec<(usize, i64)>,
+}
+
+impl Golden {
+    /// The topics must exist. Nothing is asked of Postgres yet.
+    pub fn new(log: &Log, registry: &Registry, options: Options) -> Result<Self, ConnectError> {
+        let failed = |source| ConnectError::Log { action: format!("reading {UNIFIED}"), source };
+        let schema = |topic: &str| {
+            let topic = topic.to_string();
+            move |source| ConnectError::Schema { topic, source }
+        };
+        let unified = registry.codec(&value_subject(UNIFIED)).map_err(schema(UNIFIED))?;
+        let conflicts = registry.codec(&value_subject(CONFLICTS)).map_err(schema(CONFLICTS))?;
+        log.create_group(GROUP, [UNIFIED, CONFLICTS]).map_err(failed)?;
+        let mut places = Vec::new();
+        let mut fresh = true;
+        for topic in log.topics().into_iter().filter(|topic| topic.name == UNIFIED || topic.name == CONFLICTS) {
+            for partition in 0..topic.partitions {
+                let tp = TopicPartition::new(topic.name.as_str(), partition);
+                let committed = log.committed(GROUP, &tp).map_err(failed)?;
+                fresh &= committed.is_none();
+                places.push(Place { next: committed.unwrap_or(0), end: log.watch(&tp).map_err(failed)?, tp });
+            }
+        }
+        let health = watch::Sender::new(Health::Ok);
+        Ok(Golden { log: log.clone(), unified, conflicts, database_url: options.database_url, health, places, fresh })
+    }
+
+    /// Whether Postgres takes what comes.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    /// Writes what comes until `shutdown`. While Postgres is away it waits, and says so.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), GoldenError> {
+        let mut pause = PAUSES.0;
+        let mut db: Option<PgPool> = None;
+        while !shutdown.is_cancelled() {
+            let batch = self.read()?;
+            if batch.ends.is_empty() && db.is_some() {
+                tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    () = self.news() => continue,
+                }
+            }
+            let written = match &db {
+                Some(pool) => write(pool, &batch).await,
+                None => open(&self.database_url, self.fresh).await.map(|pool| {
+                    (db, self.fresh) = (Some(pool), false);
+                    false
+                }),
+            };
+            match written {
+                Ok(true) => {
+                    self.commit(batch).await?;
+                    pause = PAUSES.0;
+                    self.health.send_if_modified(|health| std::mem::replace(health, Health::Ok) != Health::Ok);
+                }
+                Ok(false) => {
+                    self.health.send_if_modified(|health| std::mem::replace(health, Health::Ok) != Health::Ok);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "The golden tables cannot be written; trying again.");
+                    self.health.send_replace(Health::Degraded(error.to_string()));
+                    tokio::select! {
+                        () = shutdown.cancelled() => break,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is there of every partition.
+    fn read(&self) -> Result<Batch, GoldenError> {
+        let mut batch = Batch::default();
+        for (n, place) in self.places.iter().enumerate() {
+            let records = self.log.read(&place.tp, place.next, BATCH, 4 << 20).map_err(|e| GoldenError::Log(GROUP, e))?;
+            let Some(last) = records.last() else { continue };
+            batch.ends.push((n, last.offset + 1));
+            for record in &records {
+                self.take(record, &mut batch);
+            }
+        }
+        Ok(batch)
+    }
+
+    fn take(&self, record: &ConsumerRecord, batch: &mut Batch) {
+        let Some(value) = record.value.as_deref() else { return };
+        let taken = if &*record.topic == UNIFIED {
+            self.unified.decode(value).map(|customer| {
+                batch.customers.insert(customer.customer_id, customer);
+            })
+        } else {
+            self.conflicts.decode(value).map(|conflict| batch.conflicts.push(conflict))
+        };
+        if let Err(error) = taken {
+            metrics::counter!("concord_golden_undecodable_total").increment(1);
+            tracing::error!(topic = %record.topic, partition = record.partition, offset = record.offset, %error, "A record cannot be read; it is passed over.");
+        }
+    }
+
+    async fn commit(&mut self, batch: Batch) -> Result<(), GoldenError> {
+        let mut append = Append::default();
+        for (n, end) in batch.ends {
+            let Some(place) = self.places.get_mut(n) else { continue };
+            place.next = end;
+            append = append.with_offset(GROUP, place.tp.clone(), end);
+        }
+        metrics::counter!("concord_golden_customers_total").increment(batch.customers.len() as u64);
+        match self.log.append(append).await {
+            Ok(_) => Ok(()),
+            // The disk is full, say: the batch may come again, and changes nothing then.
+            Err(error) if error.class() == streams::embedded::ErrorClass::Retriable => Ok(()),
+            Err(error) => Err(GoldenError::Log(GROUP, error)),
+        }
+    }
+
+    /// Waits for something new in any partition.
+    async fn news(&mut self) {
+        let waits = self.places.iter_mut().map(|place| {
+            let next = place.next;
+            Box::pin(async move {
+                if place.end.wait_for(|end| *end > next).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            })
+        });
+        futures_util::future::select_all(waits).await;
+    }
+}
+
+/// Connects, makes the tables, and empties them for a new log.
+async fn open(url: &str, fresh: bool) -> Result<PgPool, sqlx::Error> {
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect(url).await?;
+    clients::postgres::migrate(&pool).await.map_err(|e| sqlx::Error::Protocol(e.to_string()))?;
+    if fresh {
+        // Not TRUNCATE: readers go on meanwhile.
+        let mut one = pool.begin().await?;
+        for sql in ["delete from concord.customers", "delete from concord.crosswalk", "delete from concord.conflicts"] {
+            sqlx::query(sql).execute(&mut *one).await?;
+        }
+        one.commit().await?;
+    }
+    Ok(pool)
+}
+
+/// The batch, in one transaction.
+async fn write(db: &PgPool, batch: &Batch) -> Result<bool, sqlx::Error> {
+    let mut one = db.begin().await?;
+    if !batch.customers.is_empty() {
+        let rows: Json = batch.customers.values().map(customer_row).collect();
+        sqlx::query(
+            "insert into concord.customers as c (customer_id, version, deleted, name, email, email_norm, phone, address, attributes, updated_at, record)
+             select customer_id, version, deleted, name, email, email_norm, phone, address, attributes, to_timestamp(updated_at / 1000.0), record
+               from jsonb_to_recordset($1) as r(customer_id uuid, version bigint, deleted boolean, name text, email text, email_norm text,
+                    phone text, address jsonb, attributes jsonb, updated_at bigint, record jsonb)
+             on conflict (customer_id) do update set version = excluded.version, deleted = excluded.deleted, name = excluded.name,
+                    email = excluded.email, email_norm = excluded.email_norm, phone = excluded.phone, address = excluded.address,
+                    attributes = excluded.attributes, updated_at = excluded.updated_at, record = excluded.record
+              where c.version < excluded.version",
+        )
+        .bind(&rows)
+        .execute(&mut *one)
+        .await?;
+        let mut links: Vec<Json> = batch.customers.values().flat_map(link_rows).collect();
+        // What no longer takes part first: a system has one record of a customer that does.
+        links.sort_by_key(|link| link["deleted"] == false && link["spare"] == false);
+        sqlx::query(
+            "insert into concord.crosswalk as w (system, external_id, customer_id, deleted, spare, version)
+             select system, external_id, customer_id, deleted, spare, version
+               from jsonb_to_recordset($1) as r(system text, external_id text, customer_id uuid, deleted boolean, spare boolean, version bigint)
+             on conflict (system, external_id) do update set customer_id = excluded.customer_id, deleted = excluded.deleted,
+                    spare = excluded.spare, version = excluded.version
+              where w.customer_id <> excluded.customer_id or w.version < excluded.version",
+        )
+        .bind(Json::Array(links))
+        .execute(&mut *one)
+        .await?;
+    }
+    if !batch.conflicts.is_empty() {
+        let rows: Json = batch.conflicts.iter().enumerate().map(|(n, conflict)| conflict_row(n, conflict)).collect();
+        sqlx::query(
+            "insert into concord.conflicts (id, at, customer_id, kind, system, record)
+             select id, to_timestamp(at / 1000.0), customer_id, kind, system, record
+               from jsonb_to_recordset($1) as r(n bigint, id text, at bigint, customer_id uuid, kind text, system text, record jsonb)
+              order by n
+             on conflict (id) do nothing",
+        )
+        .bind(&rows)
+        .execute(&mut *one)
+        .await?;
+    }
+    one.commit().await?;
+    Ok(true)
+}
+
+fn customer_row(customer: &UnifiedCustomer) -> Json {
+    let value = |field: &Field| customer.fields.iter().find(|f| f.field == *field).map_or(Value::Empty, |f| f.value.clone());
+    let text = |field: &Field| schemas::json::value(&value(field));
+    let attributes = customer.fields.iter().filter_map(|f| match (&f.field, &f.value) {
+        (Field::Attribute(key), Value::Text(text)) => Some((key.to_string(), Json::String(text.to_string()))),
+        _ => None,
+    });
+    let email = value(&Field::Email).as_text().and_then(normalise_email);
+    let millis: Millis = customer.updated_at;
+    storable(json!({
+        "customer_id": customer.customer_id, "version": customer.version, "deleted": customer.deleted, "name": text(&Field::Name),
+        "email": text(&Field::Email), "email_norm": email, "phone": text(&Field::Phone), "address": text(&Field::Address),
+        "attributes": attributes.collect::<serde_json::Map<_, _>>(), "updated_at": millis, "record": schemas::json::unified(customer),
+    }))
+}
+
+fn link_rows(customer: &UnifiedCustomer) -> Vec<Json> {
+    let row = |r: &schemas::LinkedRecord| {
+        storable(json!({
+            "system": r.system, "external_id": r.external_id, "customer_id": customer.customer_id, "deleted": r.deleted, "spare": r.spare,
+            "version": customer.version,
+        }))
+    };
+    customer.records.iter().map(row).collect()
+}
+
+fn conflict_row(n: usize, conflict: &CustomerConflict) -> Json {
+    storable(json!({
+        "n": n, "id": conflict.id, "at": conflict.at, "customer_id": conflict.customer_id, "kind": conflict.kind, "system": conflict.system,
+        "record": schemas::json::conflict(conflict),
+    }))
+}
+
+/// Postgres has no null character in a text: it is left out.
+fn storable(json: Json) -> Json {
+    match json {
+        Json::String(text) if text.contains('\0') => Json::String(text.replace('\0', "")),
+        Json::Array(items) => Json::Array(items.into_iter().map(storable).collect()),
+        Json::Object(map) => Json::Object(map.into_iter().map(|(key, value)| (key.replace('\0', ""), storable(value))).collect()),
+        other => other,
+    }
+}
