@@ -45,7 +45,7 @@ pub use record::{ConsumerRecord, Header, Headers, ProducerRecord, Record, Record
 pub use serde::{BytesSerde, DoubleSerde, IntegerSerde, LongSerde, Nullable, Serde, SerdeError, StringSerde};
 pub use sink::{StreamPartitioner, TopicName};
 pub use store::{KeyValueStore, MemoryBacking, StateBacking, StateError, StoreBuilder, StoreChanges, StoreInstance, StoreRange, StoreRef};
-pub use task::{Task, TaskConfig, TaskId};
+pub use task::{Task, TaskConfig, TaskId, describe_metrics};
 pub use test_driver::{
     Chooser, Pending, TestDriverConfig, TestDriverError, TestInputTopic, TestKeyValueStore, TestOutputTopic, TopologyTestDriver,
 };

@@ -162,7 +162,7 @@ impl ProcessorContext<'_> {
     }
 
     pub(crate) fn drop_record(&mut self) {
-        self.core.dropped += 1;
+        self.core.counts.dropped += 1;
     }
 }
 

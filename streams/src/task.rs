@@ -1,12 +1,15 @@
 //! A task: one sub-topology on one partition. Pure: records and time go in; outputs, store changes and offsets come out.
 
 mod core;
+mod metrics;
 mod schedules;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub(crate) use self::core::Core;
+use self::metrics::TaskMetrics;
+pub use self::metrics::describe_metrics;
 
 use crate::error::{ExceptionHandler, ProcessorError, TaskError, log_and_fail};
 use crate::processor::{Env, PunctuationType};
@@ -58,6 +61,7 @@ pub struct Task {
     topology: Arc<BuiltTopology>,
     config: TaskConfig,
     core: Core,
+    metrics: TaskMetrics,
     committed_stream_time: i64,
     needs_before_commit: bool,
 }
@@ -77,7 +81,8 @@ impl Task {
         env: Env<'_>,
     ) -> Result<Self, TaskError> {
         let core = Core::new(&topology, id, config.exception_handler.clone(), stream_time);
-        let mut task = Self { topology, config, core, committed_stream_time: stream_time, needs_before_commit: false };
+        let metrics = TaskMetrics::new(id);
+        let mut task = Self { topology, config, core, metrics, committed_stream_time: stream_time, needs_before_commit: false };
         task.core.init(env).map_err(|error| task.core.failed(error))?;
         Ok(task)
     }
@@ -147,6 +152,10 @@ impl Task {
 
     /// The driver has committed: the changes are in the backing now.
     pub fn committed(&mut self) {
+        if self.consumed().next().is_some() || self.changes().next().is_some() {
+            self.metrics.committed();
+        }
+        self.metrics.record(std::mem::take(&mut self.core.counts));
         self.core.committed();
         self.committed_stream_time = self.core.stream_time;
     }
@@ -154,9 +163,15 @@ impl Task {
     /// Forgets everything since the last commit; the processors are made anew.
     pub fn abort(&mut self, env: Env<'_>) -> Result<(), TaskError> {
         self.core.close();
+        self.metrics.record(std::mem::take(&mut self.core.counts));
         self.needs_before_commit = false;
         self.core = Core::new(&self.topology, self.core.id, self.config.exception_handler.clone(), self.committed_stream_time);
         self.core.init(env).map_err(|error| self.core.failed(error))
+    }
+
+    /// Tells the metrics how long the driver took for a number of records; a task itself has no clock.
+    pub fn record_process_latency(&self, records: u64, elapsed: std::time::Duration) {
+        self.metrics.process_latency(records, elapsed);
     }
 
     /// Calls [`Processor::close`](crate::Processor::close) of every processor. What is not committed is lost.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::TaskId;
+use super::metrics::Counts;
 use super::schedules::Schedules;
 use crate::error::{ErrorHandlerContext, ExceptionHandler, Phase, ProcessorError, Response, TaskError, dead_letter_record};
 use crate::processor::{Env, Node, ProcessorContext, PunctuationType, ScheduleId};
@@ -27,8 +28,7 @@ pub(crate) struct Core {
     handler: ExceptionHandler,
     /// A fatal error was seen: a processor that swallows it must not lead to a commit.
     poisoned: bool,
-    pub(crate) dropped: u64,
-    pub(crate) processed: u64,
+    pub(crate) counts: Counts,
 }
 
 struct Slot {
@@ -95,8 +95,7 @@ impl Core {
             schedules: Schedules::default(),
             handler,
             poisoned: false,
-            dropped: 0,
-            processed: 0,
+            counts: Counts::default(),
         }
     }
 
@@ -118,7 +117,7 @@ impl Core {
         };
         self.consumed[place].1 = Some(record.offset + 1);
         self.current = Some(record);
-        self.processed += 1;
+        self.counts.processed += 1;
         self.call(env, self.sources[place], |node, ctx| node.process(ctx, &mut ()))?;
         self.check_poison()
     }
@@ -131,6 +130,7 @@ impl Core {
         let mut any = false;
         while let Some((slot, schedule)) = self.schedules.due(kind, now) {
             any = true;
+            self.counts.punctuated += 1;
             self.call(env, slot, |node, ctx| node.punctuate(ctx, schedule, now))?;
         }
         self.check_poison()?;
@@ -202,7 +202,7 @@ impl Core {
                 return Err(error.into_fatal());
             }
         }
-        self.dropped += 1;
+        self.counts.dropped += 1;
         Ok(())
     }
 
@@ -222,9 +222,11 @@ impl Core {
         self.slots[node].children.len()
     }
 
-    pub(crate) fn child_index(&self, node: usize, child: &str) -> Result<usize, ProcessorError> {
-        let children = &self.slots[node].children;
-        children.iter().position(|slot| *self.slots[*slot].name == *child).ok_or_else(|| {
+    /// The place of a child among a node's children. A name that is wrong poisons the task, so that nobody passes over it.
+    pub(crate) fn child_index(&mut self, node: usize, child: &str) -> Result<usize, ProcessorError> {
+        let place = self.slots[node].children.iter().position(|slot| *self.slots[*slot].name == *child);
+        place.ok_or_else(|| {
+            self.poisoned = true;
             ProcessorError::fatal(
                 "unknown-child",
                 format!("Unknown downstream node: {child} either does not exist or is not connected to this processor."),
