@@ -7,9 +7,11 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 use rustc_hash::FxHashMap;
 
+use super::batch::{self, BatchBuilder};
 use super::catalog::Partition;
 use super::housekeeping::SLICE;
 use super::{LogError, Options, queries, topics};
+use crate::ConsumerRecord;
 
 /// Keys that one cleaning holds in memory (about 40 bytes each); what comes after waits for the next one.
 const MAX_KEYS: usize = 250_000;
@@ -69,8 +71,7 @@ impl Cleaner {
 
     /// One slice of the pass that is under way; true: all is clean.
     pub(super) fn slice(&mut self, connection: &Connection, now: i64) -> Result<bool, LogError> {
-        let outcome = if self.removing { self.remove(connection, now) } else { self.collect(connection) };
-        outcome.map_err(|error| LogError::sqlite(format!("compacting {}", self.partition.name), error))
+        if self.removing { self.remove(connection, now) } else { self.collect(connection) }
     }
 
     fn hash(&self, key: &[u8]) -> (u64, u64) {
@@ -78,14 +79,16 @@ impl Cleaner {
     }
 
     /// Learns the newest offset of each key.
-    fn collect(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
-        for (offset, key, _) in self.read(connection)? {
-            let hash = self.hash(&key);
-            self.newest.insert(hash, offset);
-            self.at = offset + 1;
+    fn collect(&mut self, connection: &Connection) -> Result<bool, LogError> {
+        for Batch { last, records } in self.read(connection)? {
+            for record in records.iter().filter(|record| record.offset >= self.at && record.offset < self.end) {
+                let hash = self.hash(record.key.as_deref().unwrap_or_default());
+                self.newest.insert(hash, record.offset);
+            }
+            self.at = last + 1;
         }
         if self.newest.len() >= MAX_KEYS {
-            self.end = self.at;
+            self.end = self.end.min(self.at);
         }
         if self.at >= self.end {
             self.at = 0;
@@ -95,45 +98,79 @@ impl Cleaner {
     }
 
     /// Removes what has a newer record, and old tombstones.
-    fn remove(&mut self, connection: &Connection, now: i64) -> rusqlite::Result<bool> {
-        let records = self.read(connection)?;
-        let transaction = topics::begin(connection)?;
-        for (offset, key, is_tombstone) in records {
-            let superseded = self.newest.get(&self.hash(&key)).is_some_and(|newest| *newest > offset);
-            if superseded || (is_tombstone && offset < self.tombstones_before) {
-                transaction.prepare_cached("DELETE FROM records WHERE tp = ? AND offset = ?")?.execute((self.partition.id, offset))?;
-            } else {
-                self.kept += 1;
+    fn remove(&mut self, connection: &Connection, now: i64) -> Result<bool, LogError> {
+        let batches = self.read(connection)?;
+        let failed = |error| LogError::sqlite("writing what is left", error);
+        let transaction = topics::begin(connection).map_err(failed)?;
+        for Batch { last, records } in batches {
+            let mut left = BatchBuilder::default();
+            let before = records.len();
+            let mut kept = 0;
+            for record in records {
+                let hash = self.hash(record.key.as_deref().unwrap_or_default());
+                let is_tombstone = record.value.is_none();
+                let superseded = self.newest.get(&hash).is_some_and(|newest| *newest > record.offset);
+                if superseded || (is_tombstone && record.offset < self.tombstones_before) {
+                    continue;
+                }
+                left.push(batch::entry(&record));
+                kept += 1;
+                self.kept += i64::from(record.offset < self.end);
                 self.tombstones += i64::from(is_tombstone);
             }
-            self.at = offset + 1;
+            if left.is_empty() {
+                let mut delete = transaction.prepare_cached("DELETE FROM batches WHERE tp = ? AND last = ?").map_err(failed)?;
+                delete.execute((self.partition.id, last)).map_err(failed)?;
+            } else if kept < before {
+                let mut update = transaction.prepare_cached("UPDATE batches SET records = ? WHERE tp = ? AND last = ?").map_err(failed)?;
+                update.execute((left.blob(), self.partition.id, last)).map_err(failed)?;
+            }
+            self.at = last + 1;
         }
         let done = self.at >= self.end;
         if done {
-            transaction
-                .prepare_cached("UPDATE partitions SET cleaned = ?, cleaned_at = ?, kept = ?, tombstones = ? WHERE tp = ?")?
-                .execute((self.end, now, self.kept, self.tombstones, self.partition.id))?;
-            transaction
-                .prepare_cached("DELETE FROM marks WHERE tp = ?1 AND offset <= ?2 AND at < (SELECT max(at) FROM marks WHERE tp = ?1)")?
-                .execute((self.partition.id, self.tombstones_before))?;
+            self.note_done(&transaction, now).map_err(failed)?;
         }
-        transaction.commit()?;
+        transaction.commit().map_err(failed)?;
         Ok(done)
     }
 
-    /// The next slice of records: (offset, key, whether it is a tombstone). Moves to the end when there are no more.
-    fn read(&mut self, connection: &Connection) -> rusqlite::Result<Vec<(i64, Vec<u8>, bool)>> {
-        let records: Vec<_> = connection
-            .prepare_cached(
-                "SELECT offset, key, value IS NULL FROM records WHERE tp = ? AND offset >= ? AND offset < ? ORDER BY offset LIMIT ?",
-            )?
-            .query_map((self.partition.id, self.at, self.end, SLICE), |row| {
-                Ok((row.get(0)?, queries::blob(row, 1)?.unwrap_or_default().to_vec(), row.get(2)?))
-            })?
-            .collect::<rusqlite::Result<_>>()?;
-        if records.is_empty() {
+    fn note_done(&self, connection: &Connection, now: i64) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached("UPDATE partitions SET cleaned = ?, cleaned_at = ?, kept = ?, tombstones = ? WHERE tp = ?")?
+            .execute((self.end, now, self.kept, self.tombstones, self.partition.id))?;
+        connection
+            .prepare_cached("DELETE FROM marks WHERE tp = ?1 AND offset <= ?2 AND at < (SELECT max(at) FROM marks WHERE tp = ?1)")?
+            .execute((self.partition.id, self.tombstones_before))?;
+        Ok(())
+    }
+
+    /// The batches of the next slice. Moves to the end when there are no more.
+    fn read(&mut self, connection: &Connection) -> Result<Vec<Batch>, LogError> {
+        let failed = |error| LogError::sqlite("reading a slice", error);
+        let mut statement =
+            connection.prepare_cached("SELECT last, records FROM batches WHERE tp = ? AND last >= ? ORDER BY last").map_err(failed)?;
+        let mut rows = statement.query((self.partition.id, self.at)).map_err(failed)?;
+        let (mut batches, mut count, mut after) = (Vec::new(), 0, self.at);
+        while count < SLICE as usize
+            && after < self.end
+            && let Some(row) = rows.next().map_err(failed)?
+        {
+            let last = row.get(0).map_err(failed)?;
+            let records = batch::decode(queries::blob(row, 1).map_err(failed)?.unwrap_or_default(), &self.partition.name)?;
+            count += records.len();
+            after = last + 1;
+            batches.push(Batch { last, records });
+        }
+        if batches.is_empty() {
             self.at = self.end;
         }
-        Ok(records)
+        Ok(batches)
     }
+}
+
+/// A batch and its place.
+struct Batch {
+    last: i64,
+    records: Vec<ConsumerRecord>,
 }

@@ -15,7 +15,7 @@ const FILE: &str = "log.sqlite";
 /// How long a connection waits for another's lock: readers never hold one for long, and there is one writer.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Records are clustered by (partition id, offset), so appends are sequential and a read is one range scan; store entries by
+/// Batches of records are clustered by (partition id, offset), so appends are sequential and a read is one range scan; store entries by
 /// (store, partition, key).
 const SCHEMA: &str = "
     CREATE TABLE topics (
@@ -37,14 +37,12 @@ const SCHEMA: &str = "
         tombstones INTEGER NOT NULL DEFAULT 0,
         UNIQUE (topic, partition)
     );
-    CREATE TABLE records (
+    -- Records lie together in batches (`batch`); `last` is at least the offset of the last record of its batch.
+    CREATE TABLE batches (
         tp INTEGER NOT NULL,
-        offset INTEGER NOT NULL,
-        timestamp INTEGER NOT NULL,
-        key BLOB,
-        value BLOB,
-        headers BLOB,
-        PRIMARY KEY (tp, offset)
+        last INTEGER NOT NULL,
+        records BLOB NOT NULL,
+        PRIMARY KEY (tp, last)
     ) WITHOUT ROWID;
     -- When records were appended, coarsely: everything before `offset` was in the log at `at`.
     CREATE TABLE marks (

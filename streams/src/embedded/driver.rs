@@ -1,6 +1,7 @@
 //! Runs the tasks of a topology over the log. What a driver must do is split as a Kafka client would have it: `assigned`, `poll`,
 //! `produce`, `write` (outputs, offsets, changes in one transaction), `abort`, `revoked`.
 
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +10,10 @@ use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 
 use super::catalog::Catalog;
+use super::entry_cache::EntryCache;
 use super::input::{self, Input};
 use super::round::Round;
+use super::snapshot::Snapshot;
 use super::state_backing::{self, SqliteState};
 use super::streams::{State, Status, StreamsConfig, TaskFailure, UncaughtResponse};
 use super::{LogError, TopicConfig, queries, topics};
@@ -26,6 +29,7 @@ pub(super) struct World<'a> {
     pub(super) connection: &'a Connection,
     pub(super) catalog: &'a Catalog,
     pub(super) clock: &'a dyn super::Clock,
+    pub(super) cache: &'a RefCell<EntryCache>,
 }
 
 /// How much one round may do.
@@ -143,6 +147,7 @@ impl Driver {
 
     /// Lets everything in the round, and all it causes, run through the tasks, as far as the budget goes.
     pub(super) fn run(&mut self, round: &mut Round, world: World<'_>, budget: Budget) -> Result<(), RoundError> {
+        let _snapshot = Snapshot::begin(world.connection).map_err(RoundError::Log)?;
         self.restart_tasks(world);
         self.processed = 0;
         self.offered = 0;
@@ -239,7 +244,7 @@ impl Driver {
         let Driver { tasks, stores, outputs, .. } = self;
         let Running { id, task: Some(task), worked, .. } = &mut tasks[index] else { return Ok(()) };
         *worked = true;
-        let backing = SqliteState { connection: world.connection, ids: stores };
+        let backing = SqliteState { connection: world.connection, ids: stores, cache: world.cache };
         let partitions = |topic: &str| world.catalog.topic(topic).map(|topic| topic.config.partitions);
         let env = Env { now: world.clock.now_ms(), backing: &backing, partitions: &partitions };
         guarded(*id, || work(task, env)).map_err(|error| RoundError::Task { index, error })?;
@@ -254,7 +259,8 @@ impl Driver {
         for record in self.outputs.drain(..) {
             if world.catalog.topic(&record.topic).is_none() && record.headers.last_header(dlq_headers::TOPIC).is_some() {
                 let topic = TopicConfig::delete(&*record.topic, 1, self.config.dead_letter_retention);
-                topics::create_topic(world.connection, world.catalog, &topic).map_err(RoundError::Log)?;
+                let create = || topics::create_topic(world.connection, world.catalog, &topic, world.clock.now_ms());
+                Snapshot::aside(world.connection, create).map_err(RoundError::Log)?;
             }
             if let Err(error) = round.stage(world.catalog, record) {
                 let error = ProcessorError::fatal("production", error.to_string()).caused_by(error);
@@ -299,9 +305,13 @@ impl Driver {
     }
 
     /// After the commit.
-    pub(super) fn committed(&mut self) {
+    pub(super) fn committed(&mut self, cache: &RefCell<EntryCache>) {
+        let mut cache = cache.borrow_mut();
         for running in &mut self.tasks {
             let Some(task) = &mut running.task else { continue };
+            for changes in task.changes() {
+                changes.entries().for_each(|(key, value)| cache.put(changes.store, key, value.as_deref()));
+            }
             for (topic, next) in task.consumed() {
                 if let Some(input) = running.inputs.iter_mut().find(|input| input.partition.name.topic == *topic) {
                     input.commit(next);
@@ -313,7 +323,7 @@ impl Driver {
                 running.failures = 0;
             }
         }
-        metrics::counter!("kafka_stream_task_process_total").increment(std::mem::take(&mut self.processed) as u64);
+        self.processed = 0;
         self.publish_status();
     }
 
@@ -372,7 +382,7 @@ impl Driver {
             if running.restart.take_if(|restart| *restart <= now).is_none() {
                 continue;
             }
-            let backing = SqliteState { connection: world.connection, ids: &self.stores };
+            let backing = SqliteState { connection: world.connection, ids: &self.stores, cache: world.cache };
             let partitions = |topic: &str| world.catalog.topic(topic).map(|topic| topic.config.partitions);
             let env = Env { now: world.clock.now_ms(), backing: &backing, partitions: &partitions };
             let (id, topology, config) = (running.id, self.topology.clone(), self.config.task.clone());

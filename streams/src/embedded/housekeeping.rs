@@ -153,7 +153,7 @@ fn expire(connection: &Connection, partition: &Partition, limit: i64) -> Result<
     let to = limit.min(partition.beginning() + SLICE);
     let write = || -> rusqlite::Result<()> {
         let transaction = topics::begin(connection)?;
-        transaction.prepare_cached("DELETE FROM records WHERE tp = ? AND offset < ?")?.execute((partition.id, to))?;
+        transaction.prepare_cached("DELETE FROM batches WHERE tp = ? AND last < ?")?.execute((partition.id, to))?;
         transaction.prepare_cached("UPDATE partitions SET beginning = ? WHERE tp = ?")?.execute((to, partition.id))?;
         // The newest mark stays: it says that nothing is to be marked.
         transaction

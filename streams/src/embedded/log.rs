@@ -147,6 +147,7 @@ impl Log {
     /// and no more once `max_bytes` are reached.
     pub fn read(&self, tp: &TopicPartition, from: i64, max_records: usize, max_bytes: usize) -> Result<Vec<ConsumerRecord>, LogError> {
         let partition = self.shared().catalog.partition(tp)?;
+        let from = from.max(partition.beginning());
         if from >= partition.end() {
             return Ok(Vec::new());
         }

@@ -9,16 +9,21 @@
 //! | `log`, `reader` | the handles: of the process that runs the log, and of any other that looks into it |
 //! | `jobs`, `writer` | the queue to the writer thread, and the thread |
 //! | `round` | what one commit will hold |
-//! | `streams`, `driver`, `input`, `state_backing` | the running topology: its handle and states, its tasks, what they read, their stores |
+//! | `streams`, `driver`, `input` | the running topology: its handle and states, its tasks, what they read |
+//! | `state_backing`, `entry_cache`, `snapshot` | the stores as tasks see them |
 //! | `housekeeping`, `compaction` | old records go, in small slices |
-//! | `database`, `queries`, `catalog`, `headers` | the file: its tables, its reads, its topics |
-//! | `folder_lock`, `free_space` | one process per folder; a disk that fills up |
+//! | `database`, `queries`, `catalog` | the file: its tables, its reads, its topics |
+//! | `batch`, `headers`, `varint` | how records lie in it |
+//! | `folder_lock`, `free_space`, `trouble`, `wal` | one process per folder; a disk that fills up or fails; SQLite's write-ahead log |
+//! | `topics` | making topics and groups |
 
+mod batch;
 mod catalog;
 mod clock;
 mod compaction;
 mod database;
 mod driver;
+mod entry_cache;
 mod error;
 mod folder_lock;
 mod free_space;
@@ -33,10 +38,12 @@ mod reader;
 mod readers;
 mod record;
 mod round;
+mod snapshot;
 mod state_backing;
 mod streams;
 mod topics;
 mod trouble;
+mod varint;
 mod wal;
 mod writer;
 

@@ -65,13 +65,15 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// SQLite's page cache of the writer, in bytes.
     pub cache_bytes: usize,
+    /// Store entries that were committed lately and are kept in memory, in bytes.
+    pub store_cache_bytes: usize,
     /// Appends are refused ([`LogError::DiskFull`]) while the disk has less than this free.
     pub min_free_bytes: u64,
-    /// Under load a round is committed after this many records …
+    /// Under load a round is committed after this many records (up to four times as many while there is a backlog) …
     pub max_round_records: usize,
     /// … or these bytes of records …
     pub max_round_bytes: usize,
-    /// … or after this long, whichever is first. A drained round is committed at once.
+    /// … or after this long (up to four times that while there is a backlog), whichever is first. A drained round is committed at once.
     pub commit_interval: Duration,
     /// Appends that wait for the writer hold at most this much; more wait outside.
     pub max_pending_bytes: usize,
@@ -90,6 +92,7 @@ impl Default for Options {
         Options {
             lock_timeout: Duration::from_secs(1),
             cache_bytes: 32 << 20,
+            store_cache_bytes: 24 << 20,
             min_free_bytes: 256 << 20,
             max_round_records: 5_000,
             max_round_bytes: 8 << 20,

@@ -1,12 +1,10 @@
 //! Reads that both the running log and other processes use.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{LogError, headers};
+use super::{LogError, batch};
 use crate::{ConsumerRecord, TopicPartition};
 
 /// Committed records of a partition from `from` on: at most `max_records`, and no more once `max_bytes` are reached (at least one
@@ -20,36 +18,22 @@ pub(super) fn read(
     max_bytes: usize,
 ) -> Result<Vec<ConsumerRecord>, LogError> {
     let failed = |error| LogError::sqlite(format!("reading {tp} from offset {from}"), error);
-    let limit = i64::try_from(max_records).unwrap_or(i64::MAX);
-    let mut statement = connection
-        .prepare_cached("SELECT offset, timestamp, key, value, headers FROM records WHERE tp = ? AND offset >= ? ORDER BY offset LIMIT ?")
-        .map_err(failed)?;
-    let mut rows = statement.query((id, from, limit)).map_err(failed)?;
+    let mut statement =
+        connection.prepare_cached("SELECT records FROM batches WHERE tp = ? AND last >= ? ORDER BY last").map_err(failed)?;
+    let mut rows = statement.query((id, from)).map_err(failed)?;
     let mut records = Vec::new();
     let mut bytes = 0;
     while let Some(row) = rows.next().map_err(failed)? {
-        let record = record_of_row(row, &tp.topic, tp.partition)?;
-        bytes += record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len);
-        records.push(record);
-        if bytes >= max_bytes {
-            break;
+        let batch = batch::decode(blob(row, 0).map_err(failed)?.unwrap_or_default(), tp)?;
+        for record in batch.into_iter().filter(|record| record.offset >= from) {
+            bytes += record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len);
+            records.push(record);
+            if records.len() >= max_records || bytes >= max_bytes {
+                return Ok(records);
+            }
         }
     }
     Ok(records)
-}
-
-fn record_of_row(row: &Row<'_>, topic: &Arc<str>, partition: i32) -> Result<ConsumerRecord, LogError> {
-    let failed = |error| LogError::sqlite(format!("reading a record of {topic}-{partition}"), error);
-    let headers = headers::decode(blob(row, 4).map_err(failed)?)?;
-    Ok(ConsumerRecord {
-        topic: topic.clone(),
-        partition,
-        offset: row.get(0).map_err(failed)?,
-        timestamp: row.get(1).map_err(failed)?,
-        key: blob(row, 2).map_err(failed)?.map(Bytes::copy_from_slice),
-        value: blob(row, 3).map_err(failed)?.map(Bytes::copy_from_slice),
-        headers,
-    })
 }
 
 /// A blob of a row, borrowed; `None` for NULL.

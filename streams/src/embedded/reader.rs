@@ -48,8 +48,8 @@ impl LogReader {
     /// once `max_bytes` are reached.
     pub fn read(&self, tp: &TopicPartition, from: i64, max_records: usize, max_bytes: usize) -> Result<Vec<ConsumerRecord>, LogError> {
         let connection = self.connection.lock();
-        let id = queries::partition(&connection, tp)?.id;
-        queries::read(&connection, id, tp, from, max_records, max_bytes)
+        let partition = queries::partition(&connection, tp)?;
+        queries::read(&connection, partition.id, tp, from.max(partition.beginning), max_records, max_bytes)
     }
 
     /// Offset of the first record that retention has left.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 
+use super::batch::{BatchBuilder, Entry};
 use super::catalog::{Catalog, Partition};
 use super::jobs::{Pending, Reply};
 use super::record::size_of_record;
-use super::{Append, Cleanup, LogError, headers};
+use super::{Append, Cleanup, LogError};
 use crate::{ConsumerRecord, ProducerRecord, TopicPartition, partition_for_key};
 
 /// A record that has its place in the log, but is not committed yet.
@@ -111,11 +112,16 @@ impl Round {
     pub(super) fn write(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         // Stable, so each partition keeps its order: one sequential run of inserts per partition.
         self.records.sort_by_key(|staged| staged.partition.id);
-        let mut insert =
-            connection.prepare_cached("INSERT INTO records (tp, offset, timestamp, key, value, headers) VALUES (?, ?, ?, ?, ?, ?)")?;
-        for Staged { partition, offset, record, .. } in &self.records {
-            let headers = headers::encode(&record.headers);
-            insert.execute((partition.id, offset, record.timestamp, record.key.as_deref(), record.value.as_deref(), headers.as_deref()))?;
+        let mut insert = connection.prepare_cached("INSERT INTO batches (tp, last, records) VALUES (?, ?, ?)")?;
+        let mut batch = BatchBuilder::default();
+        let mut records = self.records.iter().peekable();
+        while let Some(Staged { partition, offset, record, .. }) = records.next() {
+            let ProducerRecord { timestamp, key, value, headers, .. } = record;
+            batch.push(Entry { offset: *offset, timestamp: *timestamp, key: key.as_deref(), value: value.as_deref(), headers });
+            if batch.is_full() || records.peek().is_none_or(|next| next.partition.id != partition.id) {
+                insert.execute((partition.id, batch.last(), batch.blob()))?;
+                batch.clear();
+            }
         }
         let mut end = connection.prepare_cached("UPDATE partitions SET next = ? WHERE tp = ?")?;
         for (partition, next) in self.next.values() {

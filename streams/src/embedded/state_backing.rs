@@ -1,10 +1,12 @@
 //! The stores' committed entries, as tasks read them, and how a commit writes their changes.
 
+use std::cell::RefCell;
 use std::ops::Bound;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::Value};
 
+use super::entry_cache::EntryCache;
 use crate::{StateBacking, StateError, StoreChanges, StoreInstance};
 
 /// Reads on the writer's connection: no transaction is open while tasks run, so they see what is committed.
@@ -12,10 +14,14 @@ pub(super) struct SqliteState<'a> {
     pub(super) connection: &'a Connection,
     /// The stores' ids in the file, by their place in the topology.
     pub(super) ids: &'a [i64],
+    pub(super) cache: &'a RefCell<EntryCache>,
 }
 
 impl StateBacking for SqliteState<'_> {
     fn get(&self, store: &StoreInstance, key: &[u8]) -> Result<Option<Bytes>, StateError> {
+        if let Some(value) = self.cache.borrow_mut().get(store, key) {
+            return Ok(Some(value));
+        }
         self.connection
             .prepare_cached("SELECT value FROM entries WHERE store = ? AND partition = ? AND key = ?")
             .and_then(|mut statement| {

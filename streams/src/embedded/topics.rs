@@ -11,7 +11,7 @@ use super::{Cleanup, LogError, TopicConfig};
 use crate::TopicPartition;
 
 /// Creates a topic, or applies a changed policy; the catalog changes after the commit.
-pub(super) fn create_topic(connection: &Connection, catalog: &Catalog, config: &TopicConfig) -> Result<(), LogError> {
+pub(super) fn create_topic(connection: &Connection, catalog: &Catalog, config: &TopicConfig, now_ms: i64) -> Result<(), LogError> {
     let failed = |error| LogError::sqlite(format!("creating topic {:?}", config.name), error);
     if let Some(existing) = catalog.topic(&config.name) {
         if existing.config.partitions != config.partitions {
@@ -27,11 +27,11 @@ pub(super) fn create_topic(connection: &Connection, catalog: &Catalog, config: &
         }
         return Ok(());
     }
-    catalog.put(insert_topic(connection, config).map_err(failed)?);
+    catalog.put(insert_topic(connection, config, now_ms).map_err(failed)?);
     Ok(())
 }
 
-fn insert_topic(connection: &Connection, config: &TopicConfig) -> rusqlite::Result<Topic> {
+fn insert_topic(connection: &Connection, config: &TopicConfig, now_ms: i64) -> rusqlite::Result<Topic> {
     let (policy, retention) = columns(config.cleanup);
     let name: Arc<str> = config.name.as_str().into();
     let transaction = begin(connection)?;
@@ -39,7 +39,7 @@ fn insert_topic(connection: &Connection, config: &TopicConfig) -> rusqlite::Resu
     let id = transaction.last_insert_rowid();
     let mut partitions = Vec::new();
     for partition in 0..config.partitions {
-        transaction.execute("INSERT INTO partitions (topic, partition) VALUES (?, ?)", (id, partition))?;
+        transaction.execute("INSERT INTO partitions (topic, partition, cleaned_at) VALUES (?, ?, ?)", (id, partition, now_ms))?;
         partitions.push(Arc::new(Partition {
             id: transaction.last_insert_rowid(),
             name: TopicPartition { topic: name.clone(), partition },

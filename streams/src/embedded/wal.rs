@@ -8,8 +8,9 @@ use rusqlite::Connection;
 
 use super::database;
 
-/// Pages that the write-ahead log may hold before it is copied into the file.
-const CHECKPOINT_PAGES: usize = 8192;
+/// Pages that the write-ahead log may hold before it is copied into the file (64 MiB): a page that changed many times meanwhile is
+/// copied once.
+const CHECKPOINT_PAGES: usize = 16_384;
 /// After this long without a commit it is copied and cut off.
 const IDLE: Duration = Duration::from_secs(2);
 
@@ -19,29 +20,40 @@ pub(super) struct Wal {
     file: PathBuf,
     /// Pages written since the last checkpoint, estimated from above.
     pages: usize,
+    limit: usize,
+    /// Whether the file is longer than nothing.
+    is_there: bool,
     last_commit: Instant,
 }
 
 impl Wal {
-    pub(super) fn new(folder: &Path) -> Wal {
+    /// Copying needs room on the disk, at most as much as the log is long: half of what is kept free must do.
+    pub(super) fn new(folder: &Path, min_free_bytes: u64) -> Wal {
         let mut file = database::file_in(folder).into_os_string();
         file.push("-wal");
-        Wal { file: file.into(), pages: 1, last_commit: Instant::now() }
+        let half = usize::try_from(min_free_bytes / 2 / 4096).unwrap_or(usize::MAX);
+        let limit = if min_free_bytes == 0 { CHECKPOINT_PAGES } else { CHECKPOINT_PAGES.min(half.max(64)) };
+        Wal { file: file.into(), pages: 0, limit, is_there: true, last_commit: Instant::now() }
     }
 
     /// A commit wrote about this many pages.
     pub(super) fn grew(&mut self, pages: usize) {
         self.pages += pages;
+        self.is_there = true;
         self.last_commit = Instant::now();
     }
 
-    /// Checkpoints if it is time; returns when to look again.
-    pub(super) fn between_rounds(&mut self, connection: &Connection) -> Option<Instant> {
-        if self.pages == 0 {
-            return None;
-        }
-        if self.pages >= CHECKPOINT_PAGES {
+    /// Copies the write-ahead log into the file when it has grown long.
+    pub(super) fn after_commit(&mut self, connection: &Connection) {
+        if self.pages >= self.limit {
             self.checkpoint(connection, "PASSIVE");
+        }
+    }
+
+    /// Cuts the write-ahead log off when it is idle; returns when to look again.
+    pub(super) fn when_idle(&mut self, connection: &Connection) -> Option<Instant> {
+        if !self.is_there {
+            return None;
         }
         let idle = self.last_commit + IDLE;
         if Instant::now() < idle {
@@ -54,6 +66,7 @@ impl Wal {
     /// Copies everything into the file and cuts the write-ahead log off. A reader that holds a snapshot keeps it from that.
     pub(super) fn truncate(&mut self, connection: &Connection) {
         self.checkpoint(connection, "TRUNCATE");
+        self.is_there = false;
         let left = fs::metadata(&self.file).map_or(0, |file| file.len());
         if left > 0 {
             tracing::debug!(bytes = left, "the write-ahead log could not be cut off: a reader holds a snapshot");

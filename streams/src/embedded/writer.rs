@@ -1,11 +1,13 @@
 //! The one thread that writes: it gathers appends, commits them together, and answers them.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::driver::{Budget, Driver, RoundError, World};
+use super::entry_cache::EntryCache;
 use super::folder_lock::FolderLock;
 use super::housekeeping::{Housekeeping, Slice};
 use super::jobs::{Job, Pending};
@@ -28,6 +30,9 @@ pub(super) struct Writer {
     connection: Connection,
     round: Round,
     driver: Option<Driver>,
+    cache: RefCell<EntryCache>,
+    /// Rounds are this many times longer than configured, 1 to 4: doubled while there is a backlog.
+    stretch: u32,
     housekeeping: Housekeeping,
     last_slice: Instant,
     trouble: Option<Trouble>,
@@ -39,14 +44,17 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, connection: Connection, lock: FolderLock) -> Result<Writer, LogError> {
-        let wal = Wal::new(&shared.folder);
+        let wal = Wal::new(&shared.folder, shared.options.min_free_bytes);
         let housekeeping = Housekeeping::new(&connection)?;
         let last_slice = Instant::now();
+        let cache = RefCell::new(EntryCache::new(shared.options.store_cache_bytes));
         Ok(Writer {
             shared,
             connection,
             round: Round::default(),
             driver: None,
+            cache,
+            stretch: 1,
             housekeeping,
             last_slice,
             trouble: None,
@@ -126,12 +134,15 @@ impl Writer {
         let Some(driver) = &mut self.driver else { return };
         let options = &self.shared.options;
         let budget = Budget {
-            records: options.max_round_records,
-            bytes: options.max_round_bytes * 2,
-            until: Instant::now() + options.commit_interval,
+            records: options.max_round_records * self.stretch as usize,
+            bytes: options.max_round_bytes * (1 + self.stretch as usize),
+            until: Instant::now() + options.commit_interval * self.stretch,
         };
-        let world = World { connection: &self.connection, catalog: &self.shared.catalog, clock: &*options.clock };
-        let Err(error) = driver.run(&mut self.round, world, budget) else { return };
+        let world = World { connection: &self.connection, catalog: &self.shared.catalog, clock: &*options.clock, cache: &self.cache };
+        let Err(error) = driver.run(&mut self.round, world, budget) else {
+            self.stretch = if driver.has_work() { (self.stretch * 2).min(4) } else { 1 };
+            return;
+        };
         // The appends from outside are none the worse for it.
         self.round = std::mem::take(&mut self.round).without_topology();
         let goes_on = match &error {
@@ -170,7 +181,10 @@ impl Writer {
         match job {
             Job::Append(pending) => self.take_append(pending),
             Job::CreateTopic(config, reply) => {
-                let outcome = self.aside(|writer| topics::create_topic(&writer.connection, &writer.shared.catalog, &config));
+                let outcome = self.aside(|writer| {
+                    let now = writer.shared.options.clock.now_ms();
+                    topics::create_topic(&writer.connection, &writer.shared.catalog, &config, now)
+                });
                 answer(reply, outcome);
             }
             Job::CreateGroup { group, topics, reply } => {
@@ -208,7 +222,8 @@ impl Writer {
         let repartition = topology.repartition_topics(&partitions).map_err(|error| refused(error.to_string()))?;
         for (name, count) in repartition {
             // Needed only until the application has passed it.
-            topics::create_topic(&self.connection, catalog, &TopicConfig::delete(&*name, count, Duration::ZERO))?;
+            let config = TopicConfig::delete(&*name, count, Duration::ZERO);
+            topics::create_topic(&self.connection, catalog, &config, self.shared.options.clock.now_ms())?;
         }
         let missing = |topic: &&Arc<str>| catalog.topic(topic).is_none();
         let sinks = topology.subtopologies().iter().flat_map(|subtopology| &subtopology.sink_topics);
@@ -218,7 +233,8 @@ impl Writer {
         let ids = topology.tasks(&partitions).map_err(|error| refused(error.to_string()))?;
         let sources: Vec<String> = topology.source_topics().map(ToString::to_string).collect();
         topics::create_group(&self.connection, catalog, &application, &sources)?;
-        let world = World { connection: &self.connection, catalog, clock: &*self.shared.options.clock };
+        let world = World { connection: &self.connection, catalog, clock: &*self.shared.options.clock, cache: &self.cache };
+        self.cache.borrow_mut().clear();
         self.driver = Some(Driver::assigned(topology, config, status, ids, world)?);
         Ok(())
     }
@@ -256,7 +272,7 @@ impl Writer {
         let topology_changed = self.driver.as_ref().is_some_and(Driver::has_changes);
         if self.round.is_empty() && !topology_changed {
             if let Some(driver) = &mut self.driver {
-                driver.committed();
+                driver.committed(&self.cache);
             }
             return;
         }
@@ -267,14 +283,20 @@ impl Writer {
                 self.wal.grew(round.bytes / 4096 + round.records.len() / 8 + entries + 4);
                 round.committed();
                 if let Some(driver) = &mut self.driver {
-                    driver.committed();
+                    driver.committed(&self.cache);
                 }
+                self.wal.after_commit(&self.connection);
             }
             Err(error) => {
                 self.note_trouble(&error);
                 round.failed(&error);
                 if let Some(driver) = &mut self.driver {
-                    let world = World { connection: &self.connection, catalog: &self.shared.catalog, clock: &*self.shared.options.clock };
+                    let world = World {
+                        connection: &self.connection,
+                        catalog: &self.shared.catalog,
+                        clock: &*self.shared.options.clock,
+                        cache: &self.cache,
+                    };
                     driver.abort(world);
                 }
             }
@@ -297,7 +319,7 @@ impl Writer {
         if let Some(trouble) = &self.trouble {
             return Some(trouble.look_again);
         }
-        let checkpoint = self.wal.between_rounds(&self.connection);
+        let checkpoint = self.wal.when_idle(&self.connection);
         let now = self.shared.options.clock.now_ms();
         let driver = self.driver.as_ref().and_then(|driver| driver.wake_up(now));
         let until_look = u64::try_from(self.housekeeping.next_look().saturating_sub(now)).unwrap_or(0);
