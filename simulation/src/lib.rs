@@ -9,10 +9,13 @@
 //! | [`tasks`] | the tasks of `topology`, each on its own, over the simulated [`log`] |
 //! | [`history`] | what really happened |
 //! | [`oracle`] | what must hold when everything is at rest |
+//! | [`hunt`] | many seeds, shrinking |
+//! | [`directed`] | hand-written histories with exact timing |
 
 pub mod brief;
 pub mod counts;
 pub mod dice;
+pub mod directed;
 pub mod history;
 pub mod hunt;
 pub mod log;
@@ -41,6 +44,12 @@ pub struct Verdict {
 
 /// Plays a history and judges it.
 pub fn play(shared: &Arc<Shared>, plan: Plan, tracing: bool) -> anyhow::Result<Verdict> {
+    let (world, failures) = finish(shared, plan, tracing)?;
+    Ok(Verdict { failures, counts: world.counts, trace: world.lines })
+}
+
+/// The world at the end of a history, and what does not hold in it.
+pub fn finish(shared: &Arc<Shared>, plan: Plan, tracing: bool) -> anyhow::Result<(World, Vec<String>)> {
     let mut world = World::new(shared.clone(), plan, tracing)?;
     let rested = world.run();
     let mut failures = std::mem::take(&mut world.breaches);
@@ -50,5 +59,5 @@ pub fn play(shared: &Arc<Shared>, plan: Plan, tracing: bool) -> anyhow::Result<V
     if failures.is_empty() {
         failures = oracle::judge(&mut world);
     }
-    Ok(Verdict { failures, counts: world.counts, trace: world.lines })
+    Ok((world, failures))
 }

@@ -3,7 +3,7 @@
 use clap::Parser;
 use schemas::rules::Rule;
 use simulation::{
-    Shared,
+    Shared, directed,
     hunt::{Hunt, hunt, judge, shrink},
     plan,
 };
@@ -99,23 +99,31 @@ fn one(options: &Options, seed: u64) -> anyhow::Result<ExitCode> {
     Ok(if verdict.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// One line for each rule: what happens without it, in random histories and in the directed one.
 fn table(options: &Options) -> anyhow::Result<ExitCode> {
-    println!("{:<36} random histories", "without");
-    for rule in Rule::ALL {
-        let all = Hunt { from: options.from, seeds: options.seeds, threads: options.threads, broken: Some(*rule), stop: !options.count };
+    let shared = Shared::new()?;
+    let mut fine = true;
+    println!("{:<34} {:<58} directed history", "without", "random histories");
+    for rule in std::iter::once(None).chain(Rule::ALL.iter().copied().map(Some)) {
+        let all = Hunt { from: options.from, seeds: options.seeds, threads: options.threads, broken: rule, stop: !options.count };
         let found = hunt(&all)?;
-        let text = match found.failing.first() {
+        let random = match found.failing.first() {
             None => format!("none of {} fails", found.run),
             Some((seed, failures)) => {
-                let what = failures.first().and_then(|f| f.split(':').next()).unwrap_or_default().to_owned();
-                if options.count {
-                    format!("{} of {} fail, the first is {seed} ({what})", found.failing.len(), found.run)
-                } else {
-                    format!("seed {seed} fails ({what})")
-                }
+                let what = failures.first().and_then(|f| f.split(':').next()).unwrap_or_default();
+                let count = if options.count { format!("{} of {} fail, first ", found.failing.len(), found.run) } else { String::new() };
+                format!("{count}seed {seed} fails ({what})")
             }
         };
-        println!("{rule:<36} {text}");
+        let (directed, caught) = match rule.map(|rule| directed::fails_without(&shared, rule)) {
+            None => (String::new(), found.failing.is_empty()),
+            Some(None) => ("-".to_owned(), !found.failing.is_empty()),
+            Some(Some(Ok(true))) => ("fails without it, not with it".to_owned(), true),
+            Some(Some(Ok(false))) => ("does not fail without it".to_owned(), !found.failing.is_empty()),
+            Some(Some(Err(wrong))) => (format!("fails with it: {wrong}"), false),
+        };
+        fine &= caught;
+        println!("{:<34} {random:<58} {directed}", rule.map_or("(nothing broken)", Rule::name));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

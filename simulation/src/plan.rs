@@ -149,6 +149,11 @@ pub enum Act {
         system: usize,
         lasts: i64,
     },
+    /// The next call's answer (the product: the sink's next step after it has read requests) takes so much longer.
+    Slow {
+        system: usize,
+        by: i64,
+    },
     /// A notice from nowhere, in the system's topic.
     Rumour {
         system: usize,
@@ -328,7 +333,7 @@ pub fn plan(seed: u64) -> Plan {
         let system = dice.pick(&systems);
         let vendor = dice.pick(&vendors);
         let pick = dice.below(people);
-        let kind = if start_with_creates && n < 3 { 1 } else { dice.weighted(&[560, 110, 28, 30, 30, 130, 50, 15, 25, 12, 8, 8, 12]) };
+        let kind = if start_with_creates && n < 3 { 1 } else { dice.weighted(&[560, 110, 28, 30, 30, 130, 50, 15, 25, 12, 8, 8, 12, 15]) };
         let act = match kind {
             0 => {
                 let field = field(&mut dice);
@@ -357,6 +362,7 @@ pub fn plan(seed: u64) -> Plan {
             }
             10 => Act::Rumour { system: vendor, pick },
             11 => Act::Sweep { system: vendor },
+            13 => Act::Slow { system: vendor, by: dice.between(500, 8_000) },
             _ => Act::Automation { system: vendor, field: field(&mut dice), times: dice.between(1, 12) as u32 },
         };
         steps.push(Step { at, act });

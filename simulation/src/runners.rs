@@ -226,6 +226,7 @@ impl World {
         if dice.chance(faults.answer_slow) {
             flight.answer_after = Some(back + dice.between(500, 4_000));
         }
+        flight.answer_after = flight.answer_after.map(|after| after + std::mem::take(&mut self.slow[system]));
         self.schedule(there, Event::Call(Box::new(flight)));
     }
 
@@ -254,7 +255,11 @@ impl World {
             ));
         }
         let seq = self.history.seq;
-        if let Some(id) = &target {
+        let made = match (&call, &reply) {
+            (Call::Create(_), Reply::Done { seen, .. }) => Some(seen.id.clone()),
+            _ => None,
+        };
+        if let Some(id) = target.as_ref().or(made.as_ref()) {
             self.ambush(system, id.as_str(), Moment::JustAfter);
         }
         let Some(answer_after) = answer_after else { return };

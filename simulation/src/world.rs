@@ -81,6 +81,8 @@ pub enum Event {
         system: usize,
         stage: usize,
         ends: Vec<i64>,
+        /// Until it is looked at again.
+        pause: i64,
     },
     Sweep {
         system: usize,
@@ -169,6 +171,8 @@ pub struct World {
     pub automations: BTreeMap<(usize, usize), u32>,
     pub ambushes: Vec<Ambush>,
     pub outages: [i64; 4],
+    /// How much longer the next call takes.
+    pub slow: [i64; 4],
     pub long_outage: bool,
     /// What each write expected to find.
     pub expected: BTreeMap<WriteId, Vec<(usize, Value)>>,
@@ -232,6 +236,7 @@ impl World {
             automations: BTreeMap::new(),
             ambushes: Vec::new(),
             outages: [0; 4],
+            slow: [0; 4],
             long_outage,
             expected: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -434,14 +439,14 @@ impl World {
         } else {
             self.ends(self.requests[system])
         };
-        self.schedule(50, Event::Through { system, stage: 0, ends });
+        self.schedule(50, Event::Through { system, stage: 0, ends, pause: 50 });
     }
 
     fn ends(&self, topic: usize) -> Vec<i64> {
         self.log.topics[topic].partitions.iter().map(|p| p.len() as i64).collect()
     }
 
-    fn through(&mut self, system: usize, stage: usize, ends: Vec<i64>) {
+    fn through(&mut self, system: usize, stage: usize, ends: Vec<i64>, pause: i64) {
         let stages = [
             format!("customers.{}", NAMES[system]),
             "customers.identify".into(),
@@ -457,12 +462,12 @@ impl World {
             }
         };
         if !passed {
-            return self.schedule(50, Event::Through { system, stage, ends });
+            return self.schedule(pause, Event::Through { system, stage, ends, pause: (pause * 5 / 4).min(600_000) });
         }
         if stage < stages.len() {
             let topic = self.log.topic(&stages[stage]).unwrap_or(0);
             let ends = self.ends(topic);
-            return self.schedule(1, Event::Through { system, stage: stage + 1, ends });
+            return self.schedule(1, Event::Through { system, stage: stage + 1, ends, pause: 50 });
         }
         let walk = UnifyMessage { body: UnifyBody::Walk(Walk { system: self.names[system].clone(), reason: "import".into() }) };
         let Ok(value) = self.shared.codecs.unify.encode(&walk) else { return };
@@ -514,6 +519,8 @@ impl World {
                                 self.catch_up(system);
                             }
                         }
+                    } else if swept == 2 && !self.stripe.missed.is_empty() {
+                        self.catch_up(STRIPE);
                     } else if swept == 2 && self.now > quiet_since + REST {
                         return true;
                     }
@@ -547,7 +554,7 @@ impl World {
                 }
             }
             Event::Backfill { system } => self.backfill(system),
-            Event::Through { system, stage, ends } => self.through(system, stage, ends),
+            Event::Through { system, stage, ends, pause } => self.through(system, stage, ends, pause),
             Event::Sweep { system } => self.sweep(system),
         }
     }

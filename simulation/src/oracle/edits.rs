@@ -54,8 +54,14 @@ impl<'w> Scene<'w> {
 
     /// What the last look before showed of the field; none if there was none.
     fn last_shown(&self, edit: &Change) -> Option<Value> {
-        let look = self.world.history.looks.iter().filter(|l| l.record == edit.record && l.seq < edit.seq).map(|l| l.seq).max()?;
-        Some(self.value_at(edit.record, edit.field, look))
+        Some(self.value_at(edit.record, edit.field, self.last_look(edit)?))
+    }
+
+    /// When that look was. What our own create made is known without one.
+    fn last_look(&self, edit: &Change) -> Option<u64> {
+        let record = &self.world.history.records[edit.record];
+        let looks = self.world.history.looks.iter().filter(|l| l.record == edit.record && l.seq < edit.seq).map(|l| l.seq);
+        looks.max().or_else(|| record.born_by.ours().then_some(record.born_seq))
     }
 
     pub fn value_at(&self, record: RecordNo, field: usize, seq: u64) -> Value {
@@ -94,8 +100,7 @@ impl<'w> Scene<'w> {
                 .iter()
                 .any(|c| c.record == edit.record && c.field == edit.field && c.who.ours() && c.seq > from && c.seq < edit.seq)
         };
-        let last_look = world.history.looks.iter().filter(|l| l.record == edit.record && l.seq < edit.seq).map(|l| l.seq).max();
-        if last.as_ref() == Some(&edit.after) && !ours_between(last_look.unwrap_or(0)) {
+        if last.as_ref() == Some(&edit.after) && !ours_between(self.last_look(edit).unwrap_or(0)) {
             return Some(Outside::ChangedBack);
         }
         let ours = world
@@ -125,6 +130,22 @@ impl<'w> Scene<'w> {
             }
             _ => None,
         }
+    }
+
+    /// A cleared field met a record that never had a value there: both empty, which counts as shown, and what is typed into that
+    /// one next is on top of it.
+    fn empty_elsewhere(&self, edit: &Change) -> bool {
+        let world = self.world;
+        self.linked[edit.record].iter().any(|customer| {
+            self.edits(customer, edit.field).any(|typed| {
+                let record = &world.history.records[typed.record];
+                let first = world.history.changes.iter().find(|c| c.record == typed.record && c.field == edit.field);
+                typed.record != edit.record
+                    && typed.seq != record.born_seq
+                    && !record.born_by.ours()
+                    && first.is_some_and(|c| c.seq == typed.seq)
+            })
+        })
     }
 
     /// Whether an edit could be our value, cut off or re-cased by the system.
@@ -215,9 +236,40 @@ impl<'w> Scene<'w> {
                 let golden = c.golden_value(&values::field(edit.field));
                 self.is_value(edit, golden) || self.superseded(&c.id, edit) || self.on_record(&c.id, edit)
             });
+            let golden_renders = || {
+                let golden = customers.iter().filter_map(|c| self.customers.get(c)).map(|c| c.golden_value(&values::field(edit.field)));
+                golden.into_iter().any(|golden| !golden.is_empty() && self.same(system, edit.field, golden, &edit.after))
+            };
+            if !kept && golden_renders() {
+                self.count(Outside::TakenForRendering);
+                continue;
+            }
+            if !kept && edit.after.is_empty() && self.empty_elsewhere(edit) {
+                self.count(Outside::EmptyAtFirst);
+                continue;
+            }
             let told = if kept { String::new() } else { self.tell(edit) };
             let golden: Vec<_> = customers.iter().filter_map(|c| self_golden(self, c, edit.field)).collect();
             self.ensure(kept, "no edit vanishes", || format!("{told}; golden {golden:?}"));
+        }
+    }
+
+    /// Whoever made this edit saw the value: a person typed it there, or a write of ours set just this.
+    fn saw(&self, edit: &Change, value: &Value) -> bool {
+        let world = self.world;
+        let system = world.history.records[edit.record].system;
+        if !self.same(system, edit.field, value, &edit.before) {
+            return false;
+        }
+        let before = world.history.changes.iter().rev().find(|c| c.record == edit.record && c.field == edit.field && c.seq < edit.seq);
+        match before.map(|c| (&c.who, &c.after)) {
+            // Another spelling that is shown alike here is another value.
+            Some((Who::Ours(write), _)) => {
+                let sent = world.sent.get(write).and_then(|set| set.iter().find(|(f, _)| *f == edit.field));
+                sent.is_none_or(|(_, sent)| sent == value)
+            }
+            Some((_, after)) => after == value,
+            None => true,
         }
     }
 
@@ -230,20 +282,25 @@ impl<'w> Scene<'w> {
                     continue;
                 }
                 let edits: Vec<&Change> = self.edits(&customer.id, index).collect();
-                let settings = edits.iter().filter(|c| c.after == golden).count();
                 for edit in &edits {
                     let record = &self.world.history.records[edit.record];
-                    let on_top =
-                        self.same(record.system, index, &golden, &edit.before) && edit.after != golden && edit.seq != record.born_seq;
-                    if !on_top || self.spares.contains(&edit.record) || edits.iter().any(|c| c.seq > edit.seq && c.after == golden) {
+                    let on_top = self.saw(edit, &golden) && edit.after != golden && edit.seq != record.born_seq;
+                    if !on_top
+                        || self.is_value(edit, &golden)
+                        || self.spares.contains(&edit.record)
+                        || edits.iter().any(|c| c.seq > edit.seq && c.after == golden)
+                    {
                         continue;
                     }
                     let next_look =
                         self.world.history.looks.iter().filter(|l| l.record == edit.record && l.seq >= edit.seq).map(|l| l.seq).min();
                     let showed = next_look.map_or(edit.after.clone(), |seq| self.value_at(edit.record, index, seq));
+                    // What was seen was set twice (or something that shows the same here was).
+                    let settings = edits.iter().filter(|c| self.same(record.system, index, &c.after, &edit.before)).count();
                     // The value was set twice: this was an edit on the one before, and lost against the other.
                     let twice_set_and_lost = settings > 1
                         && (self.on_record(&customer.id, edit)
+                            || self.superseded(&customer.id, edit)
                             || self.on_record(&customer.id, &Change { after: showed.clone(), ..(*edit).clone() }));
                     // Nobody looked before our write covered it, or before the record's end.
                     let unseen = {
@@ -283,6 +340,7 @@ impl<'w> Scene<'w> {
                 let fine = self.is_value(last, &golden)
                     || self.on_record(&customer.id, last)
                     || self.superseded(&customer.id, last)
+                    || last.after.is_empty() && self.empty_elsewhere(last)
                     || golden_at + spread + 1000 >= last.at;
                 let text = self.tell(last);
                 self.ensure(fine, "last writer", || format!("{} {field}: golden {golden:?} is older than {text}", customer.id));

@@ -66,12 +66,13 @@ impl Scene<'_> {
                     })
                 };
                 // A value that was there before may be shown from then, while what came between is still on its way.
-                let set = self.edits(&customer.id, index).filter(|c| c.after == golden).count();
+                let alike = |value: &Value| (0..4).any(|s| self.render(s, index, value) == self.render(s, index, &golden));
+                let set = self.edits(&customer.id, index).filter(|c| alike(&c.after)).count();
                 let last_at = self.edits(&customer.id, index).map(|c| c.at).max().unwrap_or(0);
                 let strict_from = if set == 1 && !golden.is_empty() {
                     0
                 } else {
-                    last_at.max(world.outages.iter().copied().max().unwrap_or(0)) + 180_000
+                    last_at.max(world.outages.iter().copied().max().unwrap_or(0)) + if world.long_outage { 3_000_000 } else { 180_000 }
                 };
                 let mut settled = strict_from == 0 && all_show(&shown, last_edit);
                 let mut wrong = Vec::new();

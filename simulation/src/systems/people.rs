@@ -229,6 +229,7 @@ impl World {
             Act::CrashSource { zombie } => self.crash_source(zombie),
             Act::Replay { system, count } => self.replay_results(system, count),
             Act::Outage { system, lasts } => self.outages[system] = self.now + lasts,
+            Act::Slow { system, by } => self.slow[system] = by,
             Act::Rumour { system, pick } => {
                 if let Some(record) = self.picked(system, pick) {
                     let id = self.history.records[record].id.to_string();

@@ -31,6 +31,8 @@ pub struct Sink {
     pub zombie: bool,
     /// A step of it is in the queue.
     pub woken: bool,
+    /// It does nothing until then.
+    hangs_until: i64,
 }
 
 #[derive(Default)]
@@ -288,7 +290,7 @@ impl World {
     pub fn sink_start(&mut self, partition: usize) {
         let id = self.next_instance();
         let position = self.product.committed.get(&partition).copied().unwrap_or(0);
-        self.product.sinks.push(Sink { id, partition, position, batch: VecDeque::new(), zombie: false, woken: false });
+        self.product.sinks.push(Sink { id, partition, position, batch: VecDeque::new(), zombie: false, woken: false, hangs_until: 0 });
         self.sink_wake(id, 1);
     }
 
@@ -301,13 +303,14 @@ impl World {
     }
 
     pub fn sink_crash(&mut self, partition: usize, zombie: i64) {
-        for sink in self.product.sinks.iter_mut().filter(|s| s.partition == partition) {
-            sink.zombie = true;
+        let until = self.now + zombie;
+        for sink in self.product.sinks.iter_mut().filter(|s| s.partition == partition && !s.zombie) {
+            (sink.zombie, sink.hangs_until) = (true, until);
         }
         if zombie == 0 {
             self.product.sinks.retain(|s| s.partition != partition);
         } else {
-            let id = self.product.sinks.iter().find(|s| s.partition == partition).map(|s| s.id);
+            let id = self.product.sinks.iter().find(|s| s.partition == partition && s.hangs_until == until).map(|s| s.id);
             if let Some(id) = id {
                 // It hangs for so long, then goes on.
                 self.schedule(zombie, Event::SinkStep { id });
@@ -319,6 +322,9 @@ impl World {
     /// Runs the next request of a sink, fetches the next, or commits.
     pub fn sink_step(&mut self, id: u64) {
         let Some(at) = self.product.sinks.iter().position(|s| s.id == id) else { return };
+        if self.now < self.product.sinks[at].hangs_until {
+            return;
+        }
         self.product.sinks[at].woken = false;
         if self.outage(PRODUCT) {
             let longest = if self.long_outage { 600_000 } else { 5_000 };
@@ -326,6 +332,7 @@ impl World {
             return self.sink_wake(id, after);
         }
         let partition = self.product.sinks[at].partition;
+        let mut slow = 0;
         let next = self.product.sinks[at].batch.front().cloned();
         let faults = &self.plan.settings.faults;
         let (before, after) = (faults.fail_before, faults.fail_after);
@@ -360,10 +367,11 @@ impl World {
                 let sink = &mut self.product.sinks[at];
                 sink.position += requests.len();
                 sink.batch = requests.into();
+                slow = std::mem::take(&mut self.slow[PRODUCT]);
             }
         }
         let latency = self.plan.settings.latency;
-        let after = self.dice.calls.between(1, latency);
+        let after = self.dice.calls.between(1, latency) + slow;
         self.sink_wake(id, after);
     }
 }
