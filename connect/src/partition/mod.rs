@@ -9,24 +9,27 @@
 //! ([`Partition::committed`]). After a crash or a rebalance it starts anew, from the committed offset.
 
 mod memory;
+mod pages;
 mod prefix;
+mod record;
 mod turns;
 
 use crate::{
     backoff::Backoff,
-    call::{Call, Reply, Seen},
+    call::{Call, Reply},
     conversation::{Conversation, Finished, Input, Moment, Published, Step, Style, Terms},
     health::Progress,
 };
 use memory::Memory;
 use prefix::Prefix;
+use record::{Pending, Record, Taken, Talk};
 use rustc_hash::FxHashMap;
 use schemas::{
-    Action, ExternalId, Millis, Read, Request, SourceCustomer, System,
+    ExternalId, Millis, Request, SourceCustomer, System,
     rules::{Rule, holds},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 pub use turns::Urgency;
@@ -103,67 +106,6 @@ pub struct Partition {
     unpublished: FxHashMap<String, i64>,
     memory: Memory,
     progress: Progress,
-}
-
-/// A record's requests.
-#[derive(Debug, Default)]
-struct Record {
-    queue: VecDeque<Taken>,
-    talk: Talk,
-    /// How many of the requests held are live (those under way included).
-    live: usize,
-    /// What a list call lacked is read singly.
-    singly: bool,
-    /// A list call failed: not before this, unless something live comes.
-    not_before: Option<Millis>,
-    /// Where it is entered: its turn, its wait, its page.
-    turn: Option<Turn>,
-    wait: Option<Millis>,
-    page: Option<String>,
-}
-
-/// A request taken from the topic.
-#[derive(Debug)]
-struct Taken {
-    offset: i64,
-    asked_at: Millis,
-    action: Action,
-}
-
-impl Taken {
-    fn is_read(&self) -> bool {
-        matches!(self.action, Action::Read(_))
-    }
-
-    fn is_live(&self) -> bool {
-        self.page().is_none()
-    }
-
-    fn page(&self) -> Option<&String> {
-        match &self.action {
-            Action::Read(read) => read.page.as_ref(),
-            _ => None,
-        }
-    }
-}
-
-/// What goes on with a record.
-#[derive(Debug, Default)]
-enum Talk {
-    #[default]
-    Idle,
-    /// Its own conversation, about these offsets (and whether each is live).
-    Own { conversation: Box<Conversation>, about: Vec<(i64, bool)>, pending: Pending },
-    /// A list call answers these reads.
-    Listed { reads: Vec<Taken> },
-}
-
-#[derive(Debug)]
-enum Pending {
-    /// This call is to be sent.
-    Call(Call),
-    Answer,
-    Wait(Millis),
 }
 
 /// What a call that was sent is for.
@@ -350,23 +292,6 @@ impl Partition {
         Some((ticket, call))
     }
 
-    /// One list call for every idle record whose next request is a read of this page.
-    fn send_page(&mut self, page: String) -> (Ticket, Call) {
-        let keys: Vec<Arc<str>> = self.pages.get(&page).into_iter().flatten().cloned().collect();
-        for key in &keys {
-            if let Some(record) = self.records.get_mut(key) {
-                let mut reads = Vec::new();
-                while record.queue.front().is_some_and(Taken::is_read) {
-                    reads.extend(record.queue.pop_front());
-                }
-                record.talk = Talk::Listed { reads };
-            }
-            self.place(key);
-        }
-        let ticket = self.ticket(Under::Page { page: page.clone(), keys });
-        (ticket, Call::List { page })
-    }
-
     fn ticket(&mut self, under: Under) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
@@ -406,48 +331,6 @@ impl Partition {
             }
         }
         self.place(key);
-    }
-
-    fn on_page(&mut self, page: String, keys: Vec<Arc<str>>, reply: Reply, moment: Moment) {
-        let pause = match &reply {
-            Reply::Unknown { retry_after, .. } | Reply::Busy { retry_after, .. } => Some(*retry_after),
-            Reply::Unauthorized { .. } => Some(None),
-            _ => None,
-        };
-        let not_before = pause.map(|hint| {
-            let failures = self.page_failures.entry(page.clone()).or_default();
-            *failures += 1;
-            moment.now + self.options.backoff.pause(*failures, hint, moment.jitter)
-        });
-        if not_before.is_none() {
-            self.page_failures.remove(&page);
-        }
-        let mut found: FxHashMap<ExternalId, Seen> = match reply {
-            Reply::Found(found) => found.into_iter().map(|seen| (seen.id.clone(), seen)).collect(),
-            _ => FxHashMap::default(),
-        };
-        for key in keys {
-            let Some(record) = self.records.get_mut(&key) else { continue };
-            let Talk::Listed { reads } = std::mem::take(&mut record.talk) else { continue };
-            match found.remove(&ExternalId::new(&*key)) {
-                Some(seen) => {
-                    let order = reads.last().map_or(0, |read| read.offset) + 1;
-                    let about: Vec<_> = reads.iter().map(|read| (read.offset, read.is_live())).collect();
-                    let mut result = seen.result(order);
-                    result.notices = reads.into_iter().filter_map(Taken::into_read).flat_map(|read| read.notices).collect();
-                    self.publish(Finished { key: key.to_string(), result, asks: Vec::new() });
-                    self.finish(&key, &about);
-                }
-                None => {
-                    record.not_before = not_before;
-                    record.singly = not_before.is_none();
-                    for read in reads.into_iter().rev() {
-                        record.queue.push_front(read);
-                    }
-                }
-            }
-            self.place(&key);
-        }
     }
 
     fn publish(&mut self, finished: Finished) {
@@ -531,32 +414,5 @@ impl Partition {
         let turn = Turn { urgency, offset, key: key.clone() };
         record.turn = Some(turn.clone());
         self.turns.add(turn);
-    }
-}
-
-impl Record {
-    /// Adjoining reads at the front of the queue join the conversation, if it only reads.
-    fn join(&mut self) {
-        let Talk::Own { conversation, about, .. } = &mut self.talk else { return };
-        if !conversation.reads() {
-            return;
-        }
-        while self.queue.front().is_some_and(Taken::is_read) {
-            let Some(taken) = self.queue.pop_front() else { return };
-            about.push((taken.offset, taken.is_live()));
-            let offset = taken.offset;
-            if let Some(read) = taken.into_read() {
-                conversation.join(offset, read);
-            }
-        }
-    }
-}
-
-impl Taken {
-    fn into_read(self) -> Option<Read> {
-        match self.action {
-            Action::Read(read) => Some(read),
-            _ => None,
-        }
     }
 }
