@@ -118,7 +118,7 @@ pub async fn attach(db: &PgPool, system: &System, table: Table) -> Result<Attach
         match create(&mut one, &table, &missing).await {
             Ok(()) => tracing::info!(%system, table = table.sql(), "attached to the product's table"),
             Err(error) if super::error::code(&error).as_deref() == Some("55P03") => {
-                if attempts % 60 == 0 {
+                if attempts.is_multiple_of(60) {
                     tracing::info!(%system, table = table.sql(), "waiting for open transactions to attach to the product's table");
                 }
                 attempts += 1;
