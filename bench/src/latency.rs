@@ -96,16 +96,16 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
             .await?;
     }
     until("everybody is in Stripe", async || stripe.history().len() == args.customers).await?;
-    let ids: HashMap<String, String> = stripe
-        .history()
-        .into_iter()
-        .filter_map(|(id, _)| Some((stripe.customer(&id).ok()?["email"].as_str()?.to_string(), id)))
-        .collect();
+    let ids: HashMap<String, String> =
+        stripe.history().into_iter().filter_map(|(id, _)| Some((stripe.customer(&id).ok()?["email"].as_str()?.to_string(), id))).collect();
     sleep(Duration::from_secs(3)).await; // the echoes' reads
 
     let to_stripe = product_to_stripe(args, &pool, &stripe, &ids).await?;
     let to_product = stripe_to_product(args, &pool, &postgres, &stripe, &ids).await?;
-    println!("latency at {} edits/s, {} s each way, {} customers, both sides durable, 100 Stripe calls/s", args.rate, args.seconds, args.customers);
+    println!(
+        "latency at {} edits/s, {} s each way, {} customers, both sides durable, 100 Stripe calls/s",
+        args.rate, args.seconds, args.customers
+    );
     print("product -> Stripe", to_stripe);
     print("Stripe -> product", to_product);
     Ok(())
@@ -117,7 +117,11 @@ async fn product_to_stripe(args: &Args, pool: &PgPool, stripe: &Handle, ids: &Ha
     for n in 0..(args.rate * args.seconds) as usize {
         tick.tick().await;
         let phone = format!("+44 a {n}");
-        sqlx::query("update public.customers set phone = $1 where id = $2").bind(&phone).bind(format!("p{}", n % args.customers)).execute(pool).await?;
+        sqlx::query("update public.customers set phone = $1 where id = $2")
+            .bind(&phone)
+            .bind(format!("p{}", n % args.customers))
+            .execute(pool)
+            .await?;
         sent.insert(phone, now());
     }
     // An edit that a later one of the same customer overtook has no arrival of its own; at this rate there is none.
@@ -198,5 +202,12 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> anyhow::Resu
 fn print(way: &str, mut millis: Vec<f64>) {
     millis.sort_by(f64::total_cmp);
     let at = |share: f64| millis.get(((millis.len() as f64 - 1.0) * share).round() as usize).copied().unwrap_or(f64::NAN);
-    println!("  {way}: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms ({} edits)", at(0.5), at(0.9), at(0.99), at(1.0), millis.len());
+    println!(
+        "  {way}: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms ({} edits)",
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0),
+        millis.len()
+    );
 }

@@ -5,7 +5,8 @@ use crate::process;
 use schemas::{AvroCodec, CustomerFields, Registry, SourceCustomer};
 use std::time::{Duration, Instant};
 use streams::{
-    Processor, ProcessorContext, ProcessorError, ProducerRecord, Record, Serde, SerdeError, StoreBuilder, StringSerde, Topology, TopicPartition,
+    Processor, ProcessorContext, ProcessorError, ProducerRecord, Record, Serde, SerdeError, StoreBuilder, StringSerde, TopicPartition,
+    Topology,
     embedded::{Append, Log, Options, StreamsConfig, TopicConfig},
 };
 
@@ -134,7 +135,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
     let (elapsed, cpu) = (started.elapsed(), process::cpu_time() - cpu);
     let rate = |time: Duration| args.records as f64 / time.as_secs_f64();
-    println!("one-stage merge, two inputs, {} records over {} keys, {} partitions, every commit fsynced", args.records, args.keys, args.partitions);
+    println!(
+        "one-stage merge, two inputs, {} records over {} keys, {} partitions, every commit fsynced",
+        args.records, args.keys, args.partitions
+    );
     println!("  merge              {:>9.0} records/s   ({:.1} s)", rate(elapsed), elapsed.as_secs_f64());
     println!("  bare log           {:>9.0} records/s   (the inputs appended, nothing else)", rate(bare_time));
     println!("  merge / bare log   {:>9.2}", rate(elapsed) / rate(bare_time));

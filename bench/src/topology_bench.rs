@@ -4,7 +4,8 @@
 use crate::process;
 use anyhow::Context;
 use schemas::{
-    Action, Answer, AvroCodec, CustomerFields, Field, Outcome, Registry, Request, SourceCustomer, System, UnifiedCustomer, UnifyBody, UnifyMessage, Walk, value_subject,
+    Action, Answer, AvroCodec, CustomerFields, Field, Outcome, Registry, Request, SourceCustomer, System, UnifiedCustomer, UnifyBody,
+    UnifyMessage, Walk, value_subject,
 };
 use std::time::{Duration, Instant};
 use streams::{
@@ -53,7 +54,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let folder = args.folder.clone().unwrap_or_else(|| temporary.path().to_path_buf());
     let log = Log::open(&folder, Options { min_free_bytes: 0, ..Options::default() })?;
     let (product, stripe) = (System::new("product")?, System::new("stripe")?);
-    let mut config = customers::Config::new("bench", vec![SystemConfig::connector(product.clone()), SystemConfig::connector(stripe.clone())]);
+    let mut config =
+        customers::Config::new("bench", vec![SystemConfig::connector(product.clone()), SystemConfig::connector(stripe.clone())]);
     config.partitions = args.partitions;
     for topic in customers::topics(&config) {
         log.create_topic(match topic.cleanup {
@@ -95,7 +97,12 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     println!("full customer topology, two systems, {} customers, {} partitions, every commit fsynced", args.customers, args.partitions);
     println!("  first contact      {:>9.0} records/s   ({first_records} records)", rate(first_records, first));
     println!("  edits and answers  {:>9.0} records/s   ({edited_records} records)", rate(edited_records, edited));
-    println!("  all                {:>9.0} records/s   ({} records in {:.1} s)", rate(bench.sent, elapsed), bench.sent, elapsed.as_secs_f64());
+    println!(
+        "  all                {:>9.0} records/s   ({} records in {:.1} s)",
+        rate(bench.sent, elapsed),
+        bench.sent,
+        elapsed.as_secs_f64()
+    );
     println!("  CPU                {:>9.1} s per million records", cpu.as_secs_f64() * 1e6 / bench.sent as f64);
     println!("  peak resident      {:>9.0} MB", process::peak_resident_mb());
     println!("  on disk            {:>9.0} MB", process::folder_mb(&folder));
@@ -120,8 +127,10 @@ impl Bench {
 
     fn send(&mut self, topic: &str, records: Vec<(String, SourceCustomer)>) -> anyhow::Result<()> {
         self.sent += records.len();
-        let records: Result<Vec<_>, _> =
-            records.iter().map(|(key, value)| self.codec.encode(value).map(|bytes| ProducerRecord::new(topic, key.clone(), bytes))).collect();
+        let records: Result<Vec<_>, _> = records
+            .iter()
+            .map(|(key, value)| self.codec.encode(value).map(|bytes| ProducerRecord::new(topic, key.clone(), bytes)))
+            .collect();
         self.log.append_blocking(Append::of(records?))?;
         Ok(())
     }
@@ -169,7 +178,16 @@ impl Bench {
                 self.edits[customer] += 1;
                 self.number += 1;
                 let fields = Some(self.fields(customer));
-                batch.push((format!("p{customer}"), SourceCustomer { order: Some(self.number), incarnation: Some(0), look: self.number, fields, ..SourceCustomer::default() }));
+                batch.push((
+                    format!("p{customer}"),
+                    SourceCustomer {
+                        order: Some(self.number),
+                        incarnation: Some(0),
+                        look: self.number,
+                        fields,
+                        ..SourceCustomer::default()
+                    },
+                ));
             }
             self.send("customers.product", batch)?;
             self.answer()?;
@@ -192,7 +210,8 @@ impl Bench {
                     let key = std::str::from_utf8(record.key.as_deref().context("a request without a key")?)?.to_string();
                     let customer: usize = key.strip_prefix("cus_").context("not a customer of this Stripe")?.parse()?;
                     for (field, value) in &write.set {
-                        let counter = value.as_text().and_then(|text| text.rsplit(' ').next()?.parse().ok()).context("not a value of this bench")?;
+                        let counter =
+                            value.as_text().and_then(|text| text.rsplit(' ').next()?.parse().ok()).context("not a value of this bench")?;
                         match field {
                             Field::Name => self.shown[customer].0 = counter,
                             Field::Phone => self.shown[customer].1 = counter,
@@ -210,7 +229,17 @@ impl Bench {
                         unseen: false,
                     };
                     let mark = Some(write.id.to_string());
-                    answers.push((key, SourceCustomer { order: Some(record.offset + 1), look: record.offset, fields: Some(fields), mark, answer: Some(answer), ..SourceCustomer::default() }));
+                    answers.push((
+                        key,
+                        SourceCustomer {
+                            order: Some(record.offset + 1),
+                            look: record.offset,
+                            fields: Some(fields),
+                            mark,
+                            answer: Some(answer),
+                            ..SourceCustomer::default()
+                        },
+                    ));
                 }
             }
         }

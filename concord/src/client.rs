@@ -21,7 +21,8 @@ impl Client {
         let listen = overrides.listen.clone().or_else(|| env.var("CONCORD_LISTEN")).unwrap_or_else(|| "127.0.0.1:8000".into());
         let base = server.url.clone().unwrap_or_else(|| format!("http://{listen}"));
         let token = env.secret("CONCORD_API_TOKEN").map_err(anyhow::Error::msg)?;
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(30)).no_proxy().build()?;
+        let http =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(Duration::from_secs(30)).no_proxy().build()?;
         Ok(Client { http, base: base.trim_end_matches('/').to_string(), token })
     }
 

@@ -1,6 +1,11 @@
 //! The commands that ask a running process.
 
-use crate::{cli::Server, client::Client, config::{Env, Overrides}, show};
+use crate::{
+    cli::Server,
+    client::Client,
+    config::{Env, Overrides},
+    show,
+};
 use serde_json::{Value as Json, json};
 
 /// Prints one thing: as JSON for scripts, or as `text` makes it for people.
@@ -68,7 +73,13 @@ pub async fn show_customer(client: &Client, id: String, external_id: Option<Stri
     Ok(())
 }
 
-pub async fn conflicts(client: &Client, customer_id: Option<String>, kind: Option<String>, limit: u32, as_json: bool) -> anyhow::Result<()> {
+pub async fn conflicts(
+    client: &Client,
+    customer_id: Option<String>,
+    kind: Option<String>,
+    limit: u32,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let query = given(vec![("customer_id", customer_id), ("kind", kind)]);
     let body = pages(client, "/api/v1/conflicts", query, limit, "id").await?;
     print(&body, as_json, |body| show::conflicts(list(body)));

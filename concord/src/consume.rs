@@ -8,10 +8,7 @@ use crate::{
 use anyhow::{Context, bail};
 use schemas::{CodecError, Registry};
 use std::{io::Write, time::Duration};
-use streams::{
-    TopicPartition,
-    embedded::LogReader,
-};
+use streams::{TopicPartition, embedded::LogReader};
 
 /// Between two looks with `--follow`.
 const LOOK: Duration = Duration::from_millis(100);
@@ -58,7 +55,13 @@ pub async fn run(args: cli::Consume, overrides: &Overrides, env: &Env) -> anyhow
 }
 
 /// What is there now, partition by partition.
-fn print(reader: &LogReader, registry: &mut Registry, topic: &str, places: &mut [(TopicPartition, i64)], left: &mut u64) -> anyhow::Result<u64> {
+fn print(
+    reader: &LogReader,
+    registry: &mut Registry,
+    topic: &str,
+    places: &mut [(TopicPartition, i64)],
+    left: &mut u64,
+) -> anyhow::Result<u64> {
     let mut printed = 0;
     let mut out = std::io::stdout().lock();
     for (tp, next) in places {

@@ -30,7 +30,11 @@ fn main() -> ExitCode {
     // Text for people, JSON for everything else; always on stderr, since stdout is for data.
     let filter = EnvFilter::try_from_env("CONCORD_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,hyper=warn"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() { logs.with_target(false).init() } else { logs.json().init() }
+    if std::io::stderr().is_terminal() {
+        logs.with_target(false).init()
+    } else {
+        logs.json().init()
+    }
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was there already");
     }

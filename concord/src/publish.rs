@@ -95,7 +95,13 @@ pub async fn run(args: cli::Publish, overrides: &Overrides, env: &Env) -> anyhow
     }
     run.send().await?;
     run.progress(true);
-    eprintln!("published {} records to {} in {:.1} s; {} refused", run.accepted, run.args.topic, run.started.elapsed().as_secs_f64(), run.refused);
+    eprintln!(
+        "published {} records to {} in {:.1} s; {} refused",
+        run.accepted,
+        run.args.topic,
+        run.started.elapsed().as_secs_f64(),
+        run.refused
+    );
     Ok(run.refused == 0)
 }
 

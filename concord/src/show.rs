@@ -64,7 +64,8 @@ pub fn customers(list: &[Json]) -> String {
         .iter()
         .map(|c| {
             let records = c["records"].as_object().into_iter().flatten();
-            let systems: Vec<String> = records.map(|(system, r)| format!("{system}={} ({})", value(&r["external_id"]), standing(r))).collect();
+            let systems: Vec<String> =
+                records.map(|(system, r)| format!("{system}={} ({})", value(&r["external_id"]), standing(r))).collect();
             let deleted = if c["deleted"] == true { "deleted".to_string() } else { systems.join("  ") };
             vec![value(&c["customer_id"]), value(&c["fields"]["name"]["value"]), value(&c["fields"]["email"]["value"]), deleted]
         })
@@ -110,7 +111,15 @@ pub fn conflicts(list: &[Json]) -> String {
     let rows: Vec<Vec<String>> = list
         .iter()
         .map(|c| {
-            vec![value(&c["at"]), value(&c["kind"]), value(&c["field"]), side(&c["winner"]), side(&c["loser"]), value(&c["detail"]), value(&c["customer_id"])]
+            vec![
+                value(&c["at"]),
+                value(&c["kind"]),
+                value(&c["field"]),
+                side(&c["winner"]),
+                side(&c["loser"]),
+                value(&c["detail"]),
+                value(&c["customer_id"]),
+            ]
         })
         .collect();
     table(&["AT", "KIND", "FIELD", "WINNER", "LOSER", "DETAIL", "CUSTOMER"], &rows)

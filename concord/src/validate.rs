@@ -16,7 +16,10 @@ pub async fn run(overrides: &Overrides, env: &Env, offline: bool, as_json: bool)
     let config = match Config::load(overrides, env, Need::Everything) {
         Ok(config) => config,
         Err(error) if as_json => {
-            println!("{:#}", json!({"ok": false, "checks": error.mistakes.iter().map(|m| json!({"what": "configuration", "error": m})).collect::<Vec<_>>()}));
+            println!(
+                "{:#}",
+                json!({"ok": false, "checks": error.mistakes.iter().map(|m| json!({"what": "configuration", "error": m})).collect::<Vec<_>>()})
+            );
             return Ok(false);
         }
         Err(error) => return Err(error.into()),
@@ -54,7 +57,9 @@ async fn postgres(config: &Config, table: &clients::postgres::TableConfig) -> Re
     let url = config.database_url.as_ref().map(|url| url.reveal().to_string()).unwrap_or_default();
     // sqlx's own message may repeat the string that it was given.
     let connect = async { PgConnection::connect(&url).await.map_err(|e| format!("DATABASE_URL: {}", without(&e.to_string(), &url))) };
-    let mut db = tokio::time::timeout(Duration::from_secs(10), connect).await.map_err(|_| "DATABASE_URL: no answer within 10 seconds".to_string())??;
+    let mut db = tokio::time::timeout(Duration::from_secs(10), connect)
+        .await
+        .map_err(|_| "DATABASE_URL: no answer within 10 seconds".to_string())??;
     if table.owned {
         return Ok(());
     }

@@ -271,7 +271,12 @@ fn check_system(at: &str, block: file::SystemFile, env: &Env, need: Need, wrong:
         }
         "stripe" => {
             let prefix = block.env_prefix.unwrap_or_else(|| "STRIPE".into());
-            let mut read = |name: String| env.secret(&name).unwrap_or_else(|mistake| { wrong.push(mistake); None });
+            let mut read = |name: String| {
+                env.secret(&name).unwrap_or_else(|mistake| {
+                    wrong.push(mistake);
+                    None
+                })
+            };
             let api_key = read(format!("{prefix}_API_KEY"));
             let signing = read(format!("{prefix}_WEBHOOK_SECRET"));
             let api_base = env.var(&format!("{prefix}_API_BASE")).unwrap_or_else(|| API_BASE.into());
@@ -345,7 +350,8 @@ fn check_merge(merge: file::MergeFile, systems: &BTreeMap<System, SystemConfig>,
         }
         list
     };
-    let priority = known("merge.priority", merge.priority.unwrap_or_else(|| vec!["product".into(), "salesforce".into(), "stripe".into()]), wrong);
+    let priority =
+        known("merge.priority", merge.priority.unwrap_or_else(|| vec!["product".into(), "salesforce".into(), "stripe".into()]), wrong);
     let mut rules = BTreeMap::new();
     for (name, rule) in merge.fields.unwrap_or_default() {
         let at = format!("merge.fields.{name}");

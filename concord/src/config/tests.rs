@@ -6,7 +6,11 @@ fn check(text: &str, env: Env) -> Result<Config, ConfigError> {
 }
 
 fn env() -> Env {
-    Env::from([("DATABASE_URL", "postgres://u:hunter2@127.0.0.1/db"), ("STRIPE_API_KEY", "sk_test_hunter2"), ("STRIPE_WEBHOOK_SECRET", "whsec_a, whsec_b")])
+    Env::from([
+        ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1/db"),
+        ("STRIPE_API_KEY", "sk_test_hunter2"),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_a, whsec_b"),
+    ])
 }
 
 #[test]

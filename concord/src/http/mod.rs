@@ -42,7 +42,10 @@ pub struct App {
 /// Every route but the webhooks.
 pub fn routes(app: App) -> BoxedFilter<(Response,)> {
     let app = Arc::new(app);
-    let shared = { let app = app.clone(); warp::any().map(move || app.clone()) };
+    let shared = {
+        let app = app.clone();
+        warp::any().map(move || app.clone())
+    };
 
     let healthz = warp::path!("healthz").and(warp::get()).map(health::healthz);
     let readyz = warp::path!("readyz").and(warp::get()).and(shared.clone()).map(|app: Arc<App>| health::readyz(&app.parts));
@@ -51,41 +54,57 @@ pub fn routes(app: App) -> BoxedFilter<(Response,)> {
         response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; version=0.0.4"));
         response
     });
-    let systems = warp::path!("api" / "v1" / "systems").and(warp::get()).and(shared.clone()).map(|app: Arc<App>| answer::json(StatusCode::OK, &app.systems));
+    let systems = warp::path!("api" / "v1" / "systems")
+        .and(warp::get())
+        .and(shared.clone())
+        .map(|app: Arc<App>| answer::json(StatusCode::OK, &app.systems));
     let events = warp::path!("api" / "v1" / "events").and(warp::get()).and(shared.clone()).map(|app: Arc<App>| app.events.stream());
 
     let query = warp::query::<Vec<(String, String)>>();
-    let customers = warp::path!("api" / "v1" / "customers").and(warp::get()).and(shared.clone()).and(query).then(|app: Arc<App>, query| async move {
-        match golden(&app) {
-            Ok(pool) => unified::list(pool, query).await,
-            Err(response) => response,
-        }
-    });
-    let customer = warp::path!("api" / "v1" / "customers" / String).and(warp::get()).and(shared.clone()).then(|id, app: Arc<App>| async move {
-        match golden(&app) {
-            Ok(pool) => unified::show(pool, id).await,
-            Err(response) => response,
-        }
-    });
-    let conflicts = warp::path!("api" / "v1" / "conflicts").and(warp::get()).and(shared.clone()).and(query).then(|app: Arc<App>, query| async move {
-        match golden(&app) {
-            Ok(pool) => unified::conflicts(pool, query).await,
-            Err(response) => response,
-        }
-    });
+    let customers =
+        warp::path!("api" / "v1" / "customers").and(warp::get()).and(shared.clone()).and(query).then(|app: Arc<App>, query| async move {
+            match golden(&app) {
+                Ok(pool) => unified::list(pool, query).await,
+                Err(response) => response,
+            }
+        });
+    let customer =
+        warp::path!("api" / "v1" / "customers" / String).and(warp::get()).and(shared.clone()).then(|id, app: Arc<App>| async move {
+            match golden(&app) {
+                Ok(pool) => unified::show(pool, id).await,
+                Err(response) => response,
+            }
+        });
+    let conflicts =
+        warp::path!("api" / "v1" / "conflicts").and(warp::get()).and(shared.clone()).and(query).then(|app: Arc<App>, query| async move {
+            match golden(&app) {
+                Ok(pool) => unified::conflicts(pool, query).await,
+                Err(response) => response,
+            }
+        });
 
     let page = page::routes();
     healthz
-        .or(readyz).unify()
-        .or(metrics).unify()
-        .or(systems).unify()
-        .or(events).unify()
-        .or(customers).unify()
-        .or(customer).unify()
-        .or(conflicts).unify()
-        .or(topics::routes(shared.clone().boxed())).unify()
-        .or(product::routes(shared.boxed())).unify()
-        .or(page).unify()
+        .or(readyz)
+        .unify()
+        .or(metrics)
+        .unify()
+        .or(systems)
+        .unify()
+        .or(events)
+        .unify()
+        .or(customers)
+        .unify()
+        .or(customer)
+        .unify()
+        .or(conflicts)
+        .unify()
+        .or(topics::routes(shared.clone().boxed()))
+        .unify()
+        .or(product::routes(shared.boxed()))
+        .unify()
+        .or(page)
+        .unify()
         .recover(refused)
         .unify()
         .boxed()

@@ -66,7 +66,8 @@ pub fn start(
 ) -> anyhow::Result<()> {
     let url = config.database_url.as_ref().map(|url| url.reveal().to_string()).unwrap_or_default();
     // sqlx's own message would repeat the string.
-    let options = sqlx::postgres::PgConnectOptions::from_str(&url).map_err(|_| anyhow::anyhow!("DATABASE_URL: not a postgres:// address"))?;
+    let options =
+        sqlx::postgres::PgConnectOptions::from_str(&url).map_err(|_| anyhow::anyhow!("DATABASE_URL: not a postgres:// address"))?;
     let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(Duration::from_secs(3)).connect_lazy_with(options);
     systems.pool = Some(pool.clone());
 

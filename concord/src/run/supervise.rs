@@ -66,7 +66,12 @@ where
                 pause = PAUSES.0;
             }
             metrics::counter!("concord_task_failures_total", "task" => name.clone()).increment(1);
-            tracing::warn!(task = name, error = failure, pause_ms = pause.as_millis() as u64, "A task failed; it is started again after a pause.");
+            tracing::warn!(
+                task = name,
+                error = failure,
+                pause_ms = pause.as_millis() as u64,
+                "A task failed; it is started again after a pause."
+            );
             trouble.set(failure);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

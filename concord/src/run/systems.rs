@@ -93,7 +93,8 @@ fn start_stripe(
         (engine.log.clone(), engine.registry.clone(), stops.sinks.clone(), health.clone(), talking.clone());
     let options = runner::Options { lists: true, ..runner::Options::new(name.clone(), Style::Idempotent) };
     systems.sinks.push(keep(format!("{name}: conversation"), stops.sinks.clone(), talking.clone(), move || {
-        let (log, registry, options, source, sink, stop) = (log.clone(), registry.clone(), options.clone(), source.clone(), sink.clone(), stop.clone());
+        let (log, registry, options, source, sink, stop) =
+            (log.clone(), registry.clone(), options.clone(), source.clone(), sink.clone(), stop.clone());
         let shown = shown.clone();
         well.clear();
         async move {

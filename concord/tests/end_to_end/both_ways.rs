@@ -17,26 +17,38 @@ async fn end_to_end_an_edit_made_anywhere_is_everywhere() {
 
     // Edited in Stripe, by plain SQL, and through the API.
     world.stripe().update(&id, json!({"phone": "+44 1", "metadata": {"plan": "max"}})).unwrap();
-    world.until("the phone is in the product", async |w: &World| {
-        w.rows("select 1 from public.customers where id = 'ada' and phone = '+44 1' and attributes ->> 'plan' = 'max'").await.len() == 1
-    }).await;
+    world
+        .until("the phone is in the product", async |w: &World| {
+            w.rows("select 1 from public.customers where id = 'ada' and phone = '+44 1' and attributes ->> 'plan' = 'max'").await.len() == 1
+        })
+        .await;
     world.sql("update public.customers set name = 'Ada King' where id = 'ada'").await;
     world.until("the name is in Stripe", async |w: &World| w.stripe().customer(&id).unwrap()["name"] == "Ada King").await;
     world.ask(Method::PATCH, "/api/v1/myproduct/customers/ada/", Some(json!({"phone": null, "address": {"line1": "2 High St"}}))).await;
-    world.until("phone and address are in Stripe", async |w: &World| {
-        let now = w.stripe().customer(&id).unwrap();
-        now["phone"].is_null() && now["address"]["line1"] == "2 High St"
-    }).await;
+    world
+        .until("phone and address are in Stripe", async |w: &World| {
+            let now = w.stripe().customer(&id).unwrap();
+            now["phone"].is_null() && now["address"]["line1"] == "2 High St"
+        })
+        .await;
 
     // Added in Stripe, it is made in the product.
     let grace = world.stripe().create(json!({"name": "Grace", "email": "Grace@Example.com"})).unwrap();
-    world.until("grace is in the product", async |w: &World| w.rows("select 1 from public.customers where email = 'Grace@Example.com'").await.len() == 1).await;
+    world
+        .until("grace is in the product", async |w: &World| {
+            w.rows("select 1 from public.customers where email = 'Grace@Example.com'").await.len() == 1
+        })
+        .await;
 
     // The unified customer says what each system shows, and where each value is from.
-    world.until("grace is in step", async |w: &World| {
-        let found = w.get("/api/v1/customers?email=grace@example.com").await;
-        found.as_array().unwrap().len() == 1 && found[0]["records"]["product"]["in_step"] == true && found[0]["records"]["stripe"]["in_step"] == true
-    }).await;
+    world
+        .until("grace is in step", async |w: &World| {
+            let found = w.get("/api/v1/customers?email=grace@example.com").await;
+            found.as_array().unwrap().len() == 1
+                && found[0]["records"]["product"]["in_step"] == true
+                && found[0]["records"]["stripe"]["in_step"] == true
+        })
+        .await;
     let found = world.get(&format!("/api/v1/customers?system=stripe&external_id={}", grace["id"].as_str().unwrap())).await;
     assert_eq!(found[0]["fields"]["name"]["system"], "stripe");
     let one = world.get(&format!("/api/v1/customers/{}", found[0]["customer_id"].as_str().unwrap())).await;
@@ -58,22 +70,32 @@ async fn end_to_end_people_known_before_the_start_are_linked_or_made_once() {
         world.start().await;
         world.terminate();
         for n in 0..40 {
-            world.sql(&format!("insert into public.customers (id, name, email) values ('p{n}', 'Person {n}', 'person{n}@example.com')")).await;
+            world
+                .sql(&format!("insert into public.customers (id, name, email) values ('p{n}', 'Person {n}', 'person{n}@example.com')"))
+                .await;
         }
         for n in 20..60 {
             let phone = format!("+44 {n}");
-            world.stripe().create(json!({"name": format!("Person {n}"), "email": format!("Person{n}@example.com"), "phone": phone})).unwrap();
+            world
+                .stripe()
+                .create(json!({"name": format!("Person {n}"), "email": format!("Person{n}@example.com"), "phone": phone}))
+                .unwrap();
         }
         world.start().await;
-        world.until("all sixty are everywhere", async |w: &World| {
-            let product = w.rows("select id from public.customers").await.len();
-            product >= 60 && w.in_stripe().len() >= 60
-        }).await;
-        world.until("all are in step", async |w: &World| {
-            let all = w.get("/api/v1/customers?limit=500").await;
-            let all = all.as_array().unwrap();
-            all.len() == 60 && all.iter().all(|c| c["records"]["product"]["in_step"] == true && c["records"]["stripe"]["in_step"] == true)
-        }).await;
+        world
+            .until("all sixty are everywhere", async |w: &World| {
+                let product = w.rows("select id from public.customers").await.len();
+                product >= 60 && w.in_stripe().len() >= 60
+            })
+            .await;
+        world
+            .until("all are in step", async |w: &World| {
+                let all = w.get("/api/v1/customers?limit=500").await;
+                let all = all.as_array().unwrap();
+                all.len() == 60
+                    && all.iter().all(|c| c["records"]["product"]["in_step"] == true && c["records"]["stripe"]["in_step"] == true)
+            })
+            .await;
         assert_eq!(world.rows("select id from public.customers").await.len(), 60, "each is there once (events: {events_api})");
         assert_eq!(world.in_stripe().len(), 60);
         assert_eq!(world.rows("select 1 from public.customers where phone is not null").await.len(), 40, "phones came over from Stripe");
@@ -88,11 +110,13 @@ async fn end_to_end_with_mode_read_nothing_is_written_to_stripe() {
     world.until("grace is in the product", async |w: &World| w.rows("select 1 from public.customers").await.len() == 1).await;
     world.sql("update public.customers set name = 'Grace H'").await;
     world.add(json!({"id": "ada", "name": "Ada", "email": "ada@example.com"})).await;
-    world.until("both are unified, and Grace's Stripe is known not to be in step", async |w: &World| {
-        let all = w.get("/api/v1/customers").await;
-        let all = all.as_array().unwrap();
-        all.len() == 2 && all.iter().any(|c| c["fields"]["name"]["value"] == "Grace H" && c["records"]["stripe"]["in_step"] == false)
-    }).await;
+    world
+        .until("both are unified, and Grace's Stripe is known not to be in step", async |w: &World| {
+            let all = w.get("/api/v1/customers").await;
+            let all = all.as_array().unwrap();
+            all.len() == 2 && all.iter().any(|c| c["fields"]["name"]["value"] == "Grace H" && c["records"]["stripe"]["in_step"] == false)
+        })
+        .await;
     assert_eq!(world.stripe().customer(grace["id"].as_str().unwrap()).unwrap()["name"], "Grace");
     for kind in ["create", "update", "delete"] {
         assert_eq!(world.stripe().requests(kind), 0, "{kind}");
@@ -105,12 +129,16 @@ async fn end_to_end_a_value_that_is_refused_is_shown_and_holds_nothing_else_up()
     let long = "x".repeat(600);
     world.add(json!({"id": "ada", "name": "Ada", "email": "ada@example.com", "attributes": {"note": long}})).await;
     world.until("ada is made without the note", async |w: &World| w.stripe_by_email("ada@example.com").len() == 1).await;
-    world.until("the refusal is a conflict", async |w: &World| {
-        let conflicts = w.get("/api/v1/conflicts?kind=refused").await;
-        conflicts.as_array().unwrap().iter().any(|c| c["field"] == "attributes.note" && c["system"] == "stripe")
-    }).await;
+    world
+        .until("the refusal is a conflict", async |w: &World| {
+            let conflicts = w.get("/api/v1/conflicts?kind=refused").await;
+            conflicts.as_array().unwrap().iter().any(|c| c["field"] == "attributes.note" && c["system"] == "stripe")
+        })
+        .await;
     world.sql("update public.customers set name = 'Ada King'").await;
     world.until("the name goes on", async |w: &World| w.stripe_by_email("ada@example.com")[0]["name"] == "Ada King").await;
     world.sql("update public.customers set attributes = '{\"note\": \"short\"}'").await;
-    world.until("a note that fits goes over", async |w: &World| w.stripe_by_email("ada@example.com")[0]["metadata"]["note"] == "short").await;
+    world
+        .until("a note that fits goes over", async |w: &World| w.stripe_by_email("ada@example.com")[0]["metadata"]["note"] == "short")
+        .await;
 }

@@ -21,8 +21,16 @@ async fn browser() -> (Driver, Client) {
     let child = Command::new("chromedriver").arg(format!("--port={}", at.port())).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     let driver = Driver(child.expect("chromedriver (package chromium-driver)"), profile);
     let args = [
-        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--window-size=1400,900",
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-dev-shm-usage",
+        "--window-size=1400,900",
     ];
     let mut args: Vec<String> = args.map(String::from).into();
     args.push(format!("--user-data-dir={}", driver.1.path().display()));
@@ -30,7 +38,11 @@ async fn browser() -> (Driver, Client) {
     capabilities.insert("goog:chromeOptions".into(), json!({"args": args}));
     let deadline = std::time::Instant::now() + PATIENCE;
     loop {
-        match ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new()).capabilities(capabilities.clone()).connect(&format!("http://{at}")).await {
+        match ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(capabilities.clone())
+            .connect(&format!("http://{at}"))
+            .await
+        {
             Ok(client) => return (driver, client),
             Err(error) if std::time::Instant::now() > deadline => panic!("no browser: {error}"),
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
@@ -67,19 +79,34 @@ async fn end_to_end_the_page_shows_edits_as_they_happen_and_edits_itself() {
     world.stripe().create(json!({"name": "Grace", "email": "grace@example.com", "phone": "+1 5"})).unwrap();
     let (_driver, page) = browser().await;
     page.goto(&world.url("/")).await.unwrap();
-    until(&page, "Grace is shown in step in both systems", &cell("grace@example.com", "product", "cell.innerText.includes('in step') && cell.innerText.includes('Grace')")).await;
+    until(
+        &page,
+        "Grace is shown in step in both systems",
+        &cell("grace@example.com", "product", "cell.innerText.includes('in step') && cell.innerText.includes('Grace')"),
+    )
+    .await;
 
     // Add by the form.
     page.find(Locator::Id("add")).await.unwrap().click().await.unwrap();
     page.find(Locator::Css("#form [name=name]")).await.unwrap().send_keys("Ada").await.unwrap();
     page.find(Locator::Css("#form [name=email]")).await.unwrap().send_keys("nobody").await.unwrap();
     page.find(Locator::Id("save")).await.unwrap().click().await.unwrap();
-    until(&page, "a mistake is shown beside its field", "return document.querySelector('.error[data-for=email]').textContent.includes('valid')").await;
+    until(
+        &page,
+        "a mistake is shown beside its field",
+        "return document.querySelector('.error[data-for=email]').textContent.includes('valid')",
+    )
+    .await;
     let email = page.find(Locator::Css("#form [name=email]")).await.unwrap();
     email.clear().await.unwrap();
     email.send_keys("ada@example.com").await.unwrap();
     page.find(Locator::Id("save")).await.unwrap().click().await.unwrap();
-    until(&page, "Ada is in Stripe, without a reload", &cell("ada@example.com", "stripe", "cell.innerText.includes('in step') && cell.innerText.includes('Ada')")).await;
+    until(
+        &page,
+        "Ada is in Stripe, without a reload",
+        &cell("ada@example.com", "stripe", "cell.innerText.includes('in step') && cell.innerText.includes('Ada')"),
+    )
+    .await;
     let id = world.stripe_by_email("ada@example.com")[0]["id"].as_str().unwrap().to_string();
 
     // Edited elsewhere, the page follows.
@@ -87,8 +114,11 @@ async fn end_to_end_the_page_shows_edits_as_they_happen_and_edits_itself() {
     until(&page, "the phone is shown in the product", &cell("ada@example.com", "product", "cell.innerText.includes('+44 20 7946')")).await;
 
     // What Stripe refuses is marked, with the reason.
-    world.sql(&format!("update public.customers set attributes = '{{\"note\": \"{}\"}}' where email = 'ada@example.com'", "x".repeat(600))).await;
-    until(&page, "the refused value is marked", &cell("ada@example.com", "stripe", "cell.innerText.includes('refused: attributes.note')")).await;
+    world
+        .sql(&format!("update public.customers set attributes = '{{\"note\": \"{}\"}}' where email = 'ada@example.com'", "x".repeat(600)))
+        .await;
+    until(&page, "the refused value is marked", &cell("ada@example.com", "stripe", "cell.innerText.includes('refused: attributes.note')"))
+        .await;
 
     if let Ok(folder) = std::env::var("CONCORD_SCREENSHOTS") {
         std::fs::write(std::path::Path::new(&folder).join("page.png"), page.screenshot().await.unwrap()).unwrap();

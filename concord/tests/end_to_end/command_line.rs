@@ -32,21 +32,23 @@ async fn end_to_end_the_command_line_publishes_shows_and_follows() {
     assert!(!ok && err.contains("customers.crm"), "{err}");
 
     // They are merged into the unified customers, and pushed to the other systems.
-    world.until("both are in Stripe and in the product", async |w: &World| {
-        w.in_stripe().len() == 2 && w.rows("select 1 from public.customers").await.len() == 2
-    }).await;
-    let (ok, out, _) = world.run(&["customers", "list", "--system", "crm", "--json"]);
+    world
+        .until("both are in Stripe and in the product", async |w: &World| {
+            w.in_stripe().len() == 2 && w.rows("select 1 from public.customers").await.len() == 2
+        })
+        .await;
+    let (ok, out, err) = world.run(&["customers", "list", "--system", "crm", "--json"]);
     let listed: Vec<Json> = serde_json::from_str(&out).unwrap();
-    assert!(ok && listed.len() == 2);
-    let (ok, out, _) = world.run(&["customers", "show", "crm", "9"]);
-    assert!(ok && out.contains("Alan") && out.contains("attributes.plan") && out.contains("stripe cus_"), "{out}");
+    assert!(ok && listed.len() == 2, "{out} {err}");
+    let (ok, out, err) = world.run(&["customers", "show", "crm", "9"]);
+    assert!(ok && out.contains("Alan") && out.contains("attributes.plan") && out.contains("stripe cus_"), "{out} {err}");
     let (ok, _, err) = world.run(&["customers", "show", "crm", "nobody"]);
     assert!(!ok && err.contains("nobody"), "{err}");
 
     // Consume: Avro as JSON lines, with or without the process.
-    let (ok, out, _) = world.run(&["consume", "customers.crm"]);
+    let (ok, out, err) = world.run(&["consume", "customers.crm"]);
     let consumed: Vec<Json> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    assert!(ok);
+    assert!(ok, "{err}");
     assert_eq!(consumed.len(), 2);
     let alan = consumed.iter().find(|r| r["key"] == "9").unwrap();
     assert_eq!(alan["value"]["fields"]["attributes"], json!({"plan": "pro"}));
@@ -55,15 +57,15 @@ async fn end_to_end_the_command_line_publishes_shows_and_follows() {
     assert!(!ok && err.contains("customers.unified"), "{err}");
 
     // How it is doing.
-    let (ok, out, _) = world.run(&["status", "--json"]);
+    let (ok, out, err) = world.run(&["status", "--json"]);
     let status: Json = serde_json::from_str(&out).unwrap();
-    assert!(ok && status["components"]["log"]["status"] == "ok", "{out}");
+    assert!(ok && status["components"]["log"]["status"] == "ok", "{out} {err}");
     assert!(world.run(&["healthcheck"]).0);
     assert!(world.run(&["conflicts"]).0);
-    let (ok, out, _) = world.run(&["validate"]);
-    assert!(ok && out.contains("stripe (stripe)"), "{out}");
-    let (ok, out, _) = world.run(&["topology", "describe"]);
-    assert!(ok && out.starts_with("Topologies:") && out.contains("customers.crm"), "{out}");
+    let (ok, out, err) = world.run(&["validate"]);
+    assert!(ok && out.contains("stripe (stripe)"), "{out} {err}");
+    let (ok, out, err) = world.run(&["topology", "describe"]);
+    assert!(ok && out.starts_with("Topologies:") && out.contains("customers.crm"), "{out} {err}");
     assert!(world.run(&["topology", "graph"]).1.starts_with("flowchart LR"));
 
     // A second process on the same folder is refused; a stop is quick; the log can be written without a process, too.
@@ -79,12 +81,17 @@ async fn end_to_end_the_command_line_publishes_shows_and_follows() {
     let (ok, _, err) = world.run(&["publish", "customers.crm", file.to_str().unwrap(), "--key", "7"]);
     assert!(ok, "{err}");
     world.start().await;
-    world.until("what was published while nothing ran is in Stripe", async |w: &World| w.stripe_by_email("grace@example.com")[0]["name"] == "Grace Hopper").await;
+    world
+        .until("what was published while nothing ran is in Stripe", async |w: &World| {
+            w.stripe_by_email("grace@example.com")[0]["name"] == "Grace Hopper"
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn end_to_end_a_wrong_configuration_is_named_and_no_secret_is_shown() {
-    let mut world = World::prepared(Plan { config: Some("[systems.product]\nkind = \"postgres\"\ntabel = \"x\"\n".into()), ..Plan::usual() }).await;
+    let mut world =
+        World::prepared(Plan { config: Some("[systems.product]\nkind = \"postgres\"\ntabel = \"x\"\n".into()), ..Plan::usual() }).await;
     let (ok, _, err) = world.run(&["validate"]);
     assert!(!ok && err.contains("tabel"), "{err}");
     assert!(!world.run(&["run"]).0);

@@ -44,9 +44,11 @@ async fn end_to_end_killed_twenty_times_under_load_nothing_is_lost_and_all_agree
             world.stripe().create(json!({"name": "first", "email": email(person)})).unwrap();
         }
     }
-    world.until("everybody is everywhere", async |w: &World| {
-        w.in_stripe().len() == PEOPLE && w.rows("select 1 from public.customers").await.len() == PEOPLE
-    }).await;
+    world
+        .until("everybody is everywhere", async |w: &World| {
+            w.in_stripe().len() == PEOPLE && w.rows("select 1 from public.customers").await.len() == PEOPLE
+        })
+        .await;
     let stripe_ids: BTreeMap<String, String> =
         world.in_stripe().iter().map(|c| (c["email"].as_str().unwrap().to_string(), c["id"].as_str().unwrap().to_string())).collect();
 
@@ -84,8 +86,10 @@ async fn end_to_end_killed_twenty_times_under_load_nothing_is_lost_and_all_agree
     // At rest: the product, Stripe and the unified topic show the same, and a while later still do.
     let agreed = async |w: &World| -> Option<BTreeMap<String, (Json, Json)>> {
         let rows = w.rows("select email, name, phone from public.customers").await;
-        let product: BTreeMap<String, (Json, Json)> =
-            rows.into_iter().map(|r| (r["email"].as_str().unwrap_or_default().to_string(), (r["name"].clone(), r["phone"].clone()))).collect();
+        let product: BTreeMap<String, (Json, Json)> = rows
+            .into_iter()
+            .map(|r| (r["email"].as_str().unwrap_or_default().to_string(), (r["name"].clone(), r["phone"].clone())))
+            .collect();
         let stripe: BTreeMap<String, (Json, Json)> = w
             .in_stripe()
             .into_iter()
@@ -100,7 +104,8 @@ async fn end_to_end_killed_twenty_times_under_load_nothing_is_lost_and_all_agree
                 (value("email").as_str().unwrap_or_default().to_string(), (value("name"), value("phone")))
             })
             .collect();
-        let in_step = unified.as_array()?.iter().all(|c| c["records"]["stripe"]["in_step"] == true && c["records"]["product"]["in_step"] == true);
+        let in_step =
+            unified.as_array()?.iter().all(|c| c["records"]["stripe"]["in_step"] == true && c["records"]["product"]["in_step"] == true);
         (product == stripe && product == golden && in_step && product.len() == PEOPLE).then_some(product)
     };
     world.until("all three agree", async |w: &World| w.stripe().pending_webhooks() == 0 && agreed(w).await.is_some()).await;

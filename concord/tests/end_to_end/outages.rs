@@ -8,7 +8,8 @@ use std::{process::Command, time::Duration};
 /// User and system time of a process, in seconds.
 fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let ticks: f64 = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
+    let ticks: f64 =
+        stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
     ticks / 100.0
 }
 
@@ -40,9 +41,12 @@ async fn end_to_end_postgres_goes_away_and_comes_back() {
 
     world.postgres.launch().unwrap();
     world.until("it recovers by itself", async |w: &World| w.status("/readyz").await == Some(200)).await;
-    world.until("everything is in the product", async |w: &World| {
-        w.rows("select 1 from public.customers where phone = '+44 19'").await.len() == 1 && w.rows("select 1 from public.customers").await.len() == 21
-    }).await;
+    world
+        .until("everything is in the product", async |w: &World| {
+            w.rows("select 1 from public.customers where phone = '+44 19'").await.len() == 1
+                && w.rows("select 1 from public.customers").await.len() == 21
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,10 +61,12 @@ async fn end_to_end_stripe_goes_away_and_comes_back() {
         world.sql(&format!("update public.customers set phone = '+44 {n}' where id = 'ada'")).await;
         world.sql(&format!("insert into public.customers (id, name, email) values ('n{n}', 'New {n}', 'new{n}@example.com')")).await;
     }
-    world.until("status says degraded, with 200", async |w: &World| {
-        let (status, body) = w.ask(reqwest::Method::GET, "/readyz", None).await;
-        status == 200 && body["components"]["stripe"]["status"] == "degraded"
-    }).await;
+    world
+        .until("status says degraded, with 200", async |w: &World| {
+            let (status, body) = w.ask(reqwest::Method::GET, "/readyz", None).await;
+            status == 200 && body["components"]["stripe"]["status"] == "degraded"
+        })
+        .await;
     let spent = cpu_in_a_while(&world).await;
     assert!(spent < 1.5, "it spins: {spent} CPU seconds in three");
 
@@ -73,9 +79,11 @@ async fn end_to_end_stripe_goes_away_and_comes_back() {
         ..SandboxOptions::default()
     };
     world.stripe = Some(Sandbox::start(options).await.unwrap());
-    world.until("everything is in Stripe", async |w: &World| {
-        w.in_stripe().len() == 21 && w.stripe_by_email("ada@example.com")[0]["phone"] == "+44 19"
-    }).await;
+    world
+        .until("everything is in Stripe", async |w: &World| {
+            w.in_stripe().len() == 21 && w.stripe_by_email("ada@example.com")[0]["phone"] == "+44 19"
+        })
+        .await;
     world.until("and well again", async |w: &World| w.get("/readyz").await["status"] == "ok").await;
 }
 
@@ -111,10 +119,12 @@ async fn end_to_end_the_disk_fills_and_is_freed() {
         world.stripe().update(&id, json!({"phone": format!("+44 {n}")})).unwrap();
         world.sql(&format!("insert into public.customers (id, name, email) values ('n{n}', 'New {n}', 'new{n}@example.com')")).await;
     }
-    world.until("/readyz says so", async |w: &World| {
-        let (status, body) = w.ask(reqwest::Method::GET, "/readyz", None).await;
-        status == 503 && body["components"]["log"]["status"] == "unavailable"
-    }).await;
+    world
+        .until("/readyz says so", async |w: &World| {
+            let (status, body) = w.ask(reqwest::Method::GET, "/readyz", None).await;
+            status == 503 && body["components"]["log"]["status"] == "unavailable"
+        })
+        .await;
     assert!(world.stripe().pending_webhooks() > 0, "webhooks are answered 503, and wait at Stripe");
     let spent = cpu_in_a_while(&world).await;
     assert!(spent < 1.5, "it spins: {spent} CPU seconds in three");
@@ -122,9 +132,11 @@ async fn end_to_end_the_disk_fills_and_is_freed() {
 
     std::fs::remove_file(&filler).unwrap();
     world.until("it recovers by itself", async |w: &World| w.status("/readyz").await == Some(200)).await;
-    world.until("nothing is lost", async |w: &World| {
-        w.in_stripe().len() == 31 && w.rows("select 1 from public.customers where id = 'ada' and phone = '+44 29'").await.len() == 1
-    }).await;
+    world
+        .until("nothing is lost", async |w: &World| {
+            w.in_stripe().len() == 31 && w.rows("select 1 from public.customers where id = 'ada' and phone = '+44 29'").await.len() == 1
+        })
+        .await;
     world.kill();
     drop(disk);
 }

@@ -15,7 +15,10 @@ async fn end_to_end_the_products_api_does_what_it_says() {
     let ada = json!({"id": "ada", "name": "Ada", "email": "ada@example.com", "address": {"line1": "1 Main St", "city": "London"}, "attributes": {"plan": "pro"}});
     let (status, body) = ask(&Method::POST, AT, ada.clone()).await;
     assert_eq!(status, 201, "{body}");
-    assert_eq!((&body["id"], &body["address"]["city"], &body["attributes"]["plan"], &body["phone"]), (&json!("ada"), &json!("London"), &json!("pro"), &Json::Null));
+    assert_eq!(
+        (&body["id"], &body["address"]["city"], &body["attributes"]["plan"], &body["phone"]),
+        (&json!("ada"), &json!("London"), &json!("pro"), &Json::Null)
+    );
     assert!(body["created_at"].as_str().unwrap().ends_with('Z'), "{body}");
     assert_eq!(ask(&Method::POST, AT, ada).await.0, 409);
     let (status, body) = ask(&Method::POST, AT, json!({"name": "Bob"})).await;
@@ -41,7 +44,10 @@ async fn end_to_end_the_products_api_does_what_it_says() {
     let (status, body) = ask(&Method::PATCH, &at, json!({"phone": null})).await;
     assert_eq!((status, &body["phone"]), (200, &Json::Null));
     let (status, body) = ask(&Method::PUT, &at, json!({"name": "Ada K"})).await;
-    assert_eq!((status, &body["name"], &body["email"], &body["address"], &body["attributes"]), (200, &json!("Ada K"), &Json::Null, &Json::Null, &json!({})));
+    assert_eq!(
+        (status, &body["name"], &body["email"], &body["address"], &body["attributes"]),
+        (200, &json!("Ada K"), &Json::Null, &Json::Null, &json!({}))
+    );
     assert_eq!(ask(&Method::PATCH, &at, json!({"id": "eve"})).await.0, 400);
     assert_eq!(ask(&Method::GET, &at, Json::Null).await.1["name"], "Ada K");
 

@@ -55,7 +55,7 @@ function values(fields, against) {
   for (const field of names) {
     const value = fields[field], expected = against[field];
     if (!listed.slice(0, 2).includes(field) && text(value) === "—" && text(expected) === "—") continue;
-    const shown = element("dd", { "data-field": field }, text(value));
+    const shown = element("dd", { "data-field": field, title: text(value) }, text(value));
     if (!same(value, expected)) shown.className = "differs";
     else if (text(value) === "—") shown.className = "none";
     list.append(element("div", {}, element("dt", {}, field.replace("attributes.", "")), shown));

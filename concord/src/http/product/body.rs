@@ -137,7 +137,12 @@ impl Parsing {
 /// Something before and after one `@`, and no space: enough to catch a slip; whether it receives mail, only mail can say.
 fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
-    !local.is_empty() && !domain.is_empty() && !domain.starts_with('.') && !domain.ends_with('.') && !text.contains(char::is_whitespace) && !local.contains('@')
+    !local.is_empty()
+        && !domain.is_empty()
+        && !domain.starts_with('.')
+        && !domain.ends_with('.')
+        && !text.contains(char::is_whitespace)
+        && !local.contains('@')
 }
 
 #[cfg(test)]
@@ -162,7 +167,8 @@ mod tests {
 
     #[test]
     fn everything_that_is_wrong_is_said_at_once() {
-        let errors = parse(r#"{"nme": "x", "name": 3, "email": "nobody", "phone": "1", "address": {"street": "x", "city": 1}, "id": ""}"#).unwrap_err();
+        let errors = parse(r#"{"nme": "x", "name": 3, "email": "nobody", "phone": "1", "address": {"street": "x", "city": 1}, "id": ""}"#)
+            .unwrap_err();
         assert_eq!(errors.keys().collect::<Vec<_>>(), ["address", "email", "id", "name", "nme", "phone"]);
         assert_eq!(errors["address"].len(), 2);
         for not_a_customer in ["", "[]", "{", "\"x\""] {

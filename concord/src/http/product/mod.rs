@@ -32,12 +32,13 @@ pub fn routes(app: BoxedFilter<(Arc<App>,)>) -> BoxedFilter<(Response,)> {
     let one = root.and(warp::path::param::<String>()).and(warp::path::end());
     let body = warp::body::content_length_limit(LIMIT).and(warp::body::bytes());
 
-    let list = collection.and(warp::get()).and(app.clone()).and(warp::query::<Vec<(String, String)>>()).then(|app: Arc<App>, query| async move {
-        match product(&app) {
-            Ok(product) => settle(list(product, query).await),
-            Err(response) => response,
-        }
-    });
+    let list =
+        collection.and(warp::get()).and(app.clone()).and(warp::query::<Vec<(String, String)>>()).then(|app: Arc<App>, query| async move {
+            match product(&app) {
+                Ok(product) => settle(list(product, query).await),
+                Err(response) => response,
+            }
+        });
     let add = collection.and(warp::post()).and(app.clone()).and(body).then(|app: Arc<App>, body: bytes::Bytes| async move {
         match product(&app) {
             Ok(product) => settle(add(product, &body).await),

@@ -24,7 +24,12 @@ impl Row {
 
     fn of(product: &Product, row: &PgRow) -> Result<Row, sqlx::Error> {
         let columns: Vec<Option<String>> = row.try_get(1)?;
-        Ok(Row { id: row.try_get(0)?, fields: product.table.shape().snapshot(&columns), created: row.try_get(2)?, updated: row.try_get(3)? })
+        Ok(Row {
+            id: row.try_get(0)?,
+            fields: product.table.shape().snapshot(&columns),
+            created: row.try_get(2)?,
+            updated: row.try_get(3)?,
+        })
     }
 }
 
