@@ -13,6 +13,9 @@ const CLOCKS_APART: Millis = 3_600_000;
 /// A key is gone after this.
 const KEYS_DIE: Millis = 24 * 3_600_000;
 
+/// What was made before is certainly in the list after this.
+const TWIN_SHOWS: Millis = 60_000;
+
 const MADE_BEFORE: &str = "it was made before, with other values";
 
 /// At most this many records with the same e-mail are asked to be read.
@@ -37,8 +40,10 @@ enum Phase {
     FindingOurs,
     FindingByEmail,
     Making,
-    /// Made before, with other values.
-    FindingTwin,
+    /// Made before, with other values: where is it?
+    FindingTwin {
+        again: bool,
+    },
 }
 
 impl Task {
@@ -70,12 +75,23 @@ impl Task {
                 let call = if self.phase == Phase::FindingOurs && self.ours.is_none() { self.look_by_email() } else { None };
                 self.act(scene, call)
             }
-            (Phase::FindingTwin, reply) => {
-                if let Reply::Found(found) = reply {
-                    self.note(found);
+            (Phase::FindingTwin { again }, Reply::Found(found)) => {
+                self.note(found);
+                match (&self.ours, again) {
+                    (Some(_), _) => self.held(MADE_BEFORE),
+                    (None, false) => {
+                        self.phase = Phase::FindingTwin { again: true };
+                        Act::WaitThen(TWIN_SHOWS, self.find_twin(scene))
+                    }
+                    // What the key holds made nothing: a stored failure of an earlier body. It would be in the way until it expires.
+                    (None, true) => {
+                        self.key += 1;
+                        let call = self.look_by_email();
+                        self.act(scene, call)
+                    }
                 }
-                self.held(MADE_BEFORE)
             }
+            (Phase::FindingTwin { .. }, Reply::Refused(_)) => self.held(MADE_BEFORE),
             // It has no record, so a refusal needs no look.
             (Phase::FindingByEmail, Reply::Refused(refusal)) if refusal.field == Some(Field::Email) => self.refused(refusal),
             (Phase::Making, reply) => self.on_made(scene, reply),
@@ -99,6 +115,12 @@ impl Task {
             }
             None => self.look_by_email(),
         }
+    }
+
+    /// The key is known, so what it made is not older than a key.
+    fn find_twin(&self, scene: &Scene<'_>) -> Call {
+        let since = (scene.now() - KEYS_DIE - CLOCKS_APART).max(0);
+        Call::FindOurs { customer: self.create.customer, since }
     }
 
     fn look_by_email(&mut self) -> Option<Call> {
@@ -170,9 +192,8 @@ impl Task {
             Reply::Refused(refusal) => self.refused(refusal),
             // Its event is on the way; in case it is lost, it is looked for, too.
             Reply::KeyReused if self.ours.is_none() => {
-                self.phase = Phase::FindingTwin;
-                let since = (scene.now() - KEYS_DIE - CLOCKS_APART).max(0);
-                Act::Call(Call::FindOurs { customer: self.create.customer, since })
+                self.phase = Phase::FindingTwin { again: false };
+                Act::Call(self.find_twin(scene))
             }
             Reply::KeyReused => self.held(MADE_BEFORE),
             // A stored failure is replayed for its key for ever: whether it made something, a look tells.

@@ -185,6 +185,29 @@ fn a_key_known_with_another_body_is_looked_for_where_its_event_could_be_lost() {
 }
 
 #[test]
+fn a_key_that_holds_an_earlier_bodys_failure_is_given_up_once_nothing_shows_up() {
+    let mut play = play(Style::Idempotent, Some(EMAIL));
+    play.start();
+    play.then(Reply::Found(Vec::new()));
+    assert!(matches!(play.then(Reply::KeyReused), Call::FindOurs { .. }));
+    let before = play.now;
+    assert!(matches!(play.after_a_pause(Reply::Found(Vec::new())), Call::FindOurs { .. }), "once more, a while later");
+    assert_eq!(play.now - before, 60_000);
+    assert!(is_find_by_email(&play.then(Reply::Found(Vec::new()))), "somebody may have made one meanwhile");
+    assert_eq!(post(play.then(Reply::Found(Vec::new()))).key, format!("{}.k1", create_id().key()));
+}
+
+#[test]
+fn what_a_known_key_made_may_show_up_late() {
+    let mut play = play(Style::Idempotent, None);
+    play.start();
+    play.then(Reply::KeyReused);
+    play.after_a_pause(Reply::Found(Vec::new()));
+    let finished = play.finish(Reply::Found(vec![found("cus_new", EMAIL, Some(ada()))]));
+    assert_eq!((outcome(&finished), asked(&finished)), (Outcome::Held, vec!["cus_new"]));
+}
+
+#[test]
 fn a_stored_failure_looks_for_what_it_made() {
     let mut play = play(Style::Idempotent, Some(EMAIL));
     play.start();
