@@ -43,7 +43,7 @@ pub use partition::{murmur2, partition_for_key};
 pub use processor::{Env, Processor, ProcessorContext, PunctuationType, ScheduleId};
 pub use record::{ConsumerRecord, Header, Headers, ProducerRecord, Record, RecordMetadata, TopicPartition};
 pub use serde::{BytesSerde, DoubleSerde, IntegerSerde, LongSerde, Nullable, Serde, SerdeError, StringSerde};
-pub use sink::{StreamPartitioner, TopicName};
+pub use sink::{StreamPartitioner, TopicName, TopicNameExtractor};
 pub use store::{KeyValueStore, MemoryBacking, StateBacking, StateError, StoreBuilder, StoreChanges, StoreInstance, StoreRange, StoreRef};
 pub use task::{Task, TaskConfig, TaskId, describe_metrics};
 pub use test_driver::{

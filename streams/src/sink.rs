@@ -10,12 +10,15 @@ use crate::processor::{Node, ProcessorContext, take};
 use crate::record::ProducerRecord;
 use crate::serde::Serde;
 
+/// Chooses the topic of a record, like Kafka Streams' `TopicNameExtractor`.
+pub type TopicNameExtractor<K, V> = Arc<dyn Fn(&K, &V) -> String + Send + Sync>;
+
 /// Where a sink writes: a topic, or one chosen per record.
 pub enum TopicName<K, V> {
     /// Always this topic.
     Fixed(String),
     /// The topic that the function returns. The text describes it.
-    Extractor(Arc<dyn Fn(&K, &V) -> String + Send + Sync>, String),
+    Extractor(TopicNameExtractor<K, V>, String),
 }
 
 impl<K, V> Clone for TopicName<K, V> {
@@ -69,7 +72,7 @@ impl<K, V> TopicName<K, V> {
 
 pub(crate) enum ResolvedTopic<K, V> {
     Fixed(Arc<str>),
-    Extractor(Arc<dyn Fn(&K, &V) -> String + Send + Sync>),
+    Extractor(TopicNameExtractor<K, V>),
 }
 
 /// Chooses the partitions of records.

@@ -102,7 +102,7 @@ impl<K: Data, V: Data> KStream<K, V> {
             None => self.graph.add_repartition(self.node, planned),
         };
         self.join_repartition.set(Some(node));
-        self.from_repartition(source, node, key_serde, value_serde)
+        self.after_repartition(source, node, key_serde, value_serde)
     }
 }
 

@@ -339,11 +339,11 @@ impl<K: Data, V: Data> KStream<K, V> {
         let planned = self.graph.plan_repartition(&name, what);
         let source = planned.source.clone();
         let node = self.graph.add_repartition(self.node, planned);
-        self.from_repartition(source, node, key_serde, value_serde)
+        self.after_repartition(source, node, key_serde, value_serde)
     }
 
     /// The stream that comes out of a repartition topic.
-    pub(super) fn from_repartition(
+    pub(super) fn after_repartition(
         &self,
         source: String,
         node: usize,

@@ -17,6 +17,8 @@ pub(super) fn free_bytes(folder: &Path) -> io::Result<u64> {
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
+    // Not u64 on every platform.
+    #[allow(clippy::unnecessary_cast)]
     Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
 }
 

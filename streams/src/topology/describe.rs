@@ -103,7 +103,7 @@ impl fmt::Display for TopologyDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Topologies:\n ")?;
         for subtopology in &self.subtopologies {
-            write!(f, "  Sub-topology: {}\n", subtopology.id)?;
+            writeln!(f, "  Sub-topology: {}", subtopology.id)?;
             for node in &subtopology.nodes {
                 writeln!(f, "    {node}")?;
             }
