@@ -1,0 +1,47 @@
+//! Random histories as a test. More of them: `cargo run --release -p simulation -- --seeds 50000`.
+
+use schemas::rules::Rule;
+use simulation::hunt::{Found, Hunt, hunt};
+
+fn run(broken: Option<Rule>, from: u64, seeds: u64) -> Found {
+    let stop = broken.is_some();
+    hunt(&Hunt { from, seeds, threads: 2, broken, stop }).expect("the simulation runs")
+}
+
+#[test]
+fn what_must_hold_at_rest_holds_in_2000_histories() {
+    let found = run(None, 0, 2_000);
+    assert_eq!(found.run, 2_000);
+    assert!(found.failing.is_empty(), "again with --seed N --trace --shrink: {:#?}", &found.failing[..found.failing.len().min(5)]);
+    // What it is about did happen.
+    let counts = &found.counts;
+    for (what, count) in [
+        ("writes", counts.writes),
+        ("conflicts", counts.conflicts),
+        ("covered edits", counts.covered),
+        ("late calls", counts.calls_late),
+        ("stored failures", counts.stored_5xx),
+        ("lost notices", counts.notices_lost),
+        ("aborted transactions", counts.aborts),
+    ] {
+        assert!(count > 50, "{what}: {count}");
+    }
+}
+
+#[test]
+fn breaking_a_rule_is_noticed() {
+    for rule in [
+        Rule::DuplicateGoesOnMinted,
+        Rule::Renderings,
+        Rule::ClaimantsAreASet,
+        Rule::Order,
+        Rule::Spares,
+        Rule::Incarnations,
+        Rule::LookBeforePost,
+        Rule::CreateAnswersOutsideTheOrder,
+        Rule::CoveredEdits,
+    ] {
+        let found = run(Some(rule), 0, 1_000);
+        assert!(!found.failing.is_empty(), "none of {} histories fails without {rule}", found.run);
+    }
+}
