@@ -34,6 +34,7 @@ pub(crate) const LOOK_LASTS: Millis = 10_000;
 const REFUSED_LOOKS: u32 = 5;
 
 /// What happened.
+#[allow(clippy::large_enum_variant)] // Few at a time, and moved once: a box would only cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     /// The request's turn has come.
@@ -54,6 +55,7 @@ pub struct Moment {
 }
 
 /// What to do next.
+#[allow(clippy::large_enum_variant)] // Few at a time, and moved once: a box would only cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Perform this, then [`Input::Reply`].
@@ -109,6 +111,7 @@ pub struct Conversation {
     refused_looks: u32,
 }
 
+#[allow(clippy::large_enum_variant)] // Few at a time, and moved once: a box would only cost.
 #[derive(Clone, Debug)]
 enum Task {
     Read(read::Task),
@@ -118,6 +121,7 @@ enum Task {
 }
 
 /// What a task decides. `Retry`: the call under way, again (the task may replace it then, see `again`).
+#[allow(clippy::large_enum_variant)] // Few at a time, and moved once: a box would only cost.
 #[derive(Debug)]
 pub(crate) enum Act {
     Call(Call),

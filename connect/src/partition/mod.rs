@@ -62,6 +62,7 @@ impl Options {
 }
 
 /// Something to publish.
+#[allow(clippy::large_enum_variant)] // Few at a time, and moved once: a box would only cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// To `customers.<system>`.
