@@ -41,7 +41,7 @@ async fn pages(client: &Client, path: &str, mut query: Vec<(&str, String)>, limi
     Ok(Json::Array(all))
 }
 
-fn given<'a>(pairs: Vec<(&'a str, Option<String>)>) -> Vec<(&'a str, String)> {
+fn given(pairs: Vec<(&str, Option<String>)>) -> Vec<(&str, String)> {
     pairs.into_iter().filter_map(|(name, v)| Some((name, v?))).collect()
 }
 

@@ -138,7 +138,6 @@ pub fn status(body: &Json) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
 
     #[test]

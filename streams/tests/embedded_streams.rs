@@ -13,10 +13,12 @@ use tempfile::TempDir;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
+type Hurdle = Arc<dyn Fn(&str) -> Result<(), ProcessorError> + Send + Sync>;
+
 /// Counts words; "bad" is refused, "panic" panics, and whatever else the closure says.
 struct Count {
     counts: KeyValueStore<String, i64>,
-    hurdle: Arc<dyn Fn(&str) -> Result<(), ProcessorError> + Send + Sync>,
+    hurdle: Hurdle,
 }
 
 impl Processor<String, String> for Count {
@@ -46,7 +48,7 @@ fn word_count(hurdle: impl Fn(&str) -> Result<(), ProcessorError> + Send + Sync 
             Ok(())
         }
     }
-    let hurdle: Arc<dyn Fn(&str) -> Result<(), ProcessorError> + Send + Sync> = Arc::new(hurdle);
+    let hurdle: Hurdle = Arc::new(hurdle);
     let mut topology = Topology::new();
     topology.add_source("lines", StringSerde, StringSerde, ["lines"]).unwrap();
     topology.add_processor("split", || ByWord, ["lines"]).unwrap();

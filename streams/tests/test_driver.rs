@@ -109,7 +109,7 @@ impl Processor<String, i64> for Countdown {
     fn before_commit(&mut self, ctx: &mut ProcessorContext<'_>) -> Done {
         let seen = std::mem::take(&mut self.seen);
         ctx.forward_to("seen", Record::new("seen".to_owned(), i64::from(seen), 0))?;
-        if seen == 1 { ctx.forward_to("again", Record::new("more".to_owned(), 2, 0)) } else { Ok(()) }
+        if seen == 1 { ctx.forward_to("again", Record::new("more".to_owned(), 2_i64, 0)) } else { Ok(()) }
     }
 }
 

@@ -40,7 +40,7 @@ impl Hub {
     fn with_partitions(partitions: i32) -> Self {
         let (config, registry) = (Config { partitions, ..config() }, Registry::new());
         let topology = customers::build(&config, &registry).unwrap();
-        let task = TaskConfig { exception_handler: dead_letter_queue(|topic| format!("{topic}.dlq")), ..TaskConfig::default() };
+        let task = TaskConfig { exception_handler: dead_letter_queue(|topic| format!("{topic}.dlq")) };
         let driver_config = TestDriverConfig {
             application_id: "concord".into(),
             partitions,

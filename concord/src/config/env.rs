@@ -35,8 +35,8 @@ impl Env {
     }
 }
 
-impl<K: Into<String>, V: Into<String>, const N: usize> From<[(K, V); N]> for Env {
-    fn from(vars: [(K, V); N]) -> Self {
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Env {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(vars: I) -> Self {
         Env(vars.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
     }
 }

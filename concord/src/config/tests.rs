@@ -6,11 +6,19 @@ fn check(text: &str, env: Env) -> Result<Config, ConfigError> {
 }
 
 fn env() -> Env {
-    Env::from([
+    Env::from_iter([
         ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1/db"),
         ("STRIPE_API_KEY", "sk_test_hunter2"),
         ("STRIPE_WEBHOOK_SECRET", "whsec_a, whsec_b"),
     ])
+}
+
+fn stripe(config: &Config) -> (&SystemConfig, &Stripe) {
+    let system = &config.systems[&System::new("stripe").unwrap()];
+    match &system.kind {
+        Kind::Stripe(stripe) => (system, stripe),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -18,7 +26,7 @@ fn without_a_file_the_product_and_one_stripe_account_run() {
     let config = check("", env()).unwrap();
     let names: Vec<_> = config.systems.keys().map(|s| s.to_string()).collect();
     assert_eq!(names, ["product", "stripe"]);
-    assert_eq!(config.stripes().next().unwrap().1.webhook_secrets.len(), 2);
+    assert_eq!(stripe(&config).1.webhook_secrets.len(), 2);
     assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
     assert_eq!(config.merge.priority[0].as_str(), "product");
 }
@@ -58,8 +66,8 @@ fn the_environment_is_checked_and_secrets_come_from_files() {
     let path = folder.path().join("key");
     std::fs::write(&path, "sk_live_from_a_file\n").unwrap();
     let path = path.to_str().unwrap();
-    let config = check("", Env::from([("DATABASE_URL", "postgres://x"), ("STRIPE_API_KEY_FILE", path)])).unwrap();
-    let (_, stripe, system) = config.stripes().next().unwrap();
+    let config = check("", Env::from_iter([("DATABASE_URL", "postgres://x"), ("STRIPE_API_KEY_FILE", path)])).unwrap();
+    let (system, stripe) = stripe(&config);
     assert!(stripe.options.as_ref().unwrap().is_live());
     assert_eq!(system.deletes, Deletes::Keep, "a live key: a delete there cancels subscriptions");
 
@@ -72,7 +80,7 @@ fn the_environment_is_checked_and_secrets_come_from_files() {
         (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("CONCORD_LISTEN", "8000")], "CONCORD_LISTEN"),
         (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("KAFKA_BOOTSTRAP_SERVERS", "x")], "KAFKA_BOOTSTRAP_SERVERS"),
     ] {
-        let env = Env(vars.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect());
+        let env = vars.iter().copied().collect();
         let error = check("", env).expect_err(key).to_string();
         assert!(error.contains(key), "{error}");
     }

@@ -25,7 +25,11 @@ pub struct Parts(Vec<(String, Look)>);
 
 impl Parts {
     pub fn add(&mut self, name: impl Into<String>, look: impl Fn() -> Part + Send + Sync + 'static) {
-        self.0.push((name.into(), Arc::new(look)));
+        self.push(name, Arc::new(look));
+    }
+
+    pub fn push(&mut self, name: impl Into<String>, look: Look) {
+        self.0.push((name.into(), look));
     }
 
     /// 503 while any part is down; a degraded one is told of with 200.

@@ -11,7 +11,7 @@ mod unified;
 
 pub use events::Events;
 pub use guard::Guard;
-pub use health::{Part, Parts};
+pub use health::{Look, Part, Parts};
 pub use product::Product;
 
 use crate::topics::Publisher;

@@ -1,10 +1,14 @@
 //! The log, the registry in it, and the topology that runs on it.
 
-use crate::{config::Config, http::Part, shape, topics};
+use crate::{
+    config::Config,
+    http::{Look, Part},
+    shape, topics,
+};
 use anyhow::Context;
 use connect::{Cursors, Walks};
 use schemas::Registry;
-use std::{os::unix::fs::PermissionsExt, time::Duration};
+use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use streams::{
     TaskConfig, dead_letter_queue,
     embedded::{Log, Options, State, Streams, StreamsConfig, TopicConfig},
@@ -52,7 +56,7 @@ impl Engine {
     }
 
     /// `/readyz`: the log and the topology.
-    pub fn parts(&self) -> [(&'static str, Box<dyn Fn() -> Part + Send + Sync>); 2] {
+    pub fn parts(&self) -> [(&'static str, Look); 2] {
         let trouble = self.log.watch_trouble();
         let log = move || trouble.borrow().clone().map_or_else(|| Part::Ok(String::new()), Part::Down);
         let streams = self.streams.clone();
@@ -64,7 +68,7 @@ impl Engine {
                 _ => Part::Down(format!("{state} {}", failures.join("; ")).trim().to_string()),
             }
         };
-        [("log", Box::new(log)), ("topology", Box::new(topology))]
+        [("log", Arc::new(log)), ("topology", Arc::new(topology))]
     }
 }
 

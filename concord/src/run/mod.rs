@@ -43,7 +43,7 @@ pub async fn run(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     let engine = Engine::start(&config).await?;
     let mut parts = Parts::default();
     for (name, look) in engine.parts() {
-        parts.add(name, look);
+        parts.push(name, look);
     }
     let stops = Stops { sources: CancellationToken::new(), sinks: CancellationToken::new() };
     let stop_http = CancellationToken::new();

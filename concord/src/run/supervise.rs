@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_task_is_started_again_until_it_is_stopped() {
         let runs = Arc::new(AtomicU32::new(0));
         let (stop, trouble) = (CancellationToken::new(), Trouble::default());
@@ -107,8 +107,11 @@ mod tests {
                 Err::<(), _>(format!("failure {n}"))
             }
         });
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(runs.load(Ordering::Relaxed) >= 3);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while runs.load(Ordering::Relaxed) < 3 {
+            assert!(Instant::now() < deadline, "it is not started again");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         assert!(trouble.get().is_some());
         stop.cancel();
         kept.await.unwrap();
