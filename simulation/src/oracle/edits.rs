@@ -65,8 +65,8 @@ impl<'w> Scene<'w> {
     }
 
     pub fn value_at(&self, record: RecordNo, field: usize, seq: u64) -> Value {
-        let changes = self.world.history.changes.iter().filter(|c| c.record == record && c.field == field && c.seq <= seq);
-        changes.last().map_or_else(|| self.world.history.records[record].born_values[field].clone(), |c| c.after.clone())
+        let mut changes = self.world.history.changes.iter().filter(|c| c.record == record && c.field == field && c.seq <= seq);
+        changes.next_back().map_or_else(|| self.world.history.records[record].born_values[field].clone(), |c| c.after.clone())
     }
 
     /// Whether an edit is outside of what is asked for.

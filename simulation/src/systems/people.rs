@@ -109,8 +109,8 @@ impl World {
 
     fn person_creates(&mut self, system: usize, id: ExternalId, person: usize, fields: &[bool; 5], cased: bool) {
         let mut set = Vec::new();
-        for field in 0..5 {
-            if fields[field] {
+        for (field, given) in fields.iter().enumerate() {
+            if *given {
                 self.typed += 1;
                 let value = if field == 1 { values::email(person, cased) } else { values::typed(&values::field(field), self.typed, false) };
                 set.push((field, self.plan.settings.systems[system].rendering[field].apply(&value)));

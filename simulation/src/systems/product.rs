@@ -175,12 +175,10 @@ impl World {
             unseen: false,
         };
         match self.history.find(PRODUCT, &id) {
-            Some(record) if self.history.records[record].live() => {
-                if self.history.records[record].incarnation == delete.incarnation {
-                    self.remove(record, &Who::Ours(delete.id.clone()));
-                    let row = self.product_row(record);
-                    self.product_answer(id.to_string(), row, answer, true);
-                }
+            Some(record) if self.history.records[record].live() && self.history.records[record].incarnation == delete.incarnation => {
+                self.remove(record, &Who::Ours(delete.id.clone()));
+                let row = self.product_row(record);
+                self.product_answer(id.to_string(), row, answer, true);
             }
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Records of one partition that lie together in one row, as Kafka keeps them: a row for each record would cost five times as much.
+//! Records of one partition that lie together in one row, as Kafka keeps them.
 //!
 //! Layout: 1 (the layout's version), then for each record: offset (the first absolute, then the difference), timestamp (likewise), length of
 //! the key + 1 (0: null) and the key, the same for the value, length of the headers and the headers.
