@@ -65,6 +65,9 @@ fn print(
     let mut printed = 0;
     let mut out = std::io::stdout().lock();
     for (tp, next) in places {
+        if *left == 0 {
+            break;
+        }
         let mut reloaded = false;
         let records = reader.read(tp, *next, (*left).min(500) as usize, 1 << 20)?;
         for record in &records {
