@@ -101,11 +101,21 @@ pub struct Look {
     pub at: i64,
 }
 
+/// A write of ours reached a record.
+#[derive(Clone, Debug)]
+pub struct Landing {
+    pub record: RecordNo,
+    pub write: WriteId,
+    pub seq: u64,
+}
+
 #[derive(Default)]
 pub struct History {
     pub records: Vec<Record>,
     pub changes: Vec<Change>,
     pub looks: Vec<Look>,
+    /// Writes of ours that reached a record, whether or not they changed anything.
+    pub landings: Vec<Landing>,
     /// The last record of each external id.
     pub by_id: BTreeMap<(usize, ExternalId), RecordNo>,
     pub seq: u64,
@@ -170,6 +180,9 @@ impl History {
         expected: Option<&[(usize, Value)]>,
     ) -> Vec<(usize, Value)> {
         let seq = self.tick();
+        if let Who::Ours(write) = who {
+            self.landings.push(Landing { record, write: write.clone(), seq });
+        }
         let mut changed = Vec::new();
         for (field, value) in set {
             let slot = &mut self.records[record].values[*field];

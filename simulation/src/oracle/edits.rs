@@ -115,6 +115,19 @@ impl<'w> Scene<'w> {
         {
             return Some(Outside::TakenForRendering);
         }
+        // Or put there just before a write of ours that came out alike.
+        let next_look = world.history.looks.iter().filter(|l| l.record == edit.record && l.seq >= edit.seq).map(|l| l.seq).min();
+        let alike = world.history.landings.iter().any(|landing| {
+            let unseen = landing.record == edit.record && landing.seq > edit.seq && next_look.is_none_or(|look| landing.seq <= look);
+            let sent = world.sent.get(&landing.write).and_then(|set| set.iter().find(|(f, _)| *f == edit.field));
+            unseen
+                && sent.is_some_and(|(_, sent)| {
+                    !sent.is_empty() && self.render(record.system, edit.field, sent) == edit.after && *sent != edit.after
+                })
+        });
+        if alike {
+            return Some(Outside::TakenForRendering);
+        }
         if seen {
             return None;
         }

@@ -82,7 +82,9 @@ impl Scene<'_> {
                     let system = world.history.records[change.record].system;
                     if settled && change.who.ours() && !self.same(system, index, &golden, &change.after) {
                         if change.covered {
+                            // What it covered comes back: it starts anew.
                             covering += 1;
+                            settled = false;
                         } else {
                             wrong.push(self_tell(change));
                         }
