@@ -51,6 +51,7 @@ pub struct Column {
     /// A text type that must not be null has `''` for no value.
     pub not_null: bool,
     pub textual: bool,
+    comparable: bool,
 }
 
 /// Why a table cannot be the product's.
@@ -157,15 +158,13 @@ impl Table {
 
     /// What an update from `old` to `new` changed as `text[]`: null where nothing, else the value before.
     pub fn previous_of(&self, old: &str, new: &str) -> String {
-        let each = self.texts(old).into_iter().zip(self.texts(new));
-        let each: Vec<String> = each.map(|(old, new)| format!("nullif(coalesce({old}, ''), coalesce({new}, ''))")).collect();
-        format!("ARRAY[{}]::text[]", each.join(", "))
+        let each = self.columns.iter().map(|c| format!("CASE WHEN {} THEN coalesce({}, '') END", c.differs(old, new), c.text(old)));
+        format!("ARRAY[{}]::text[]", each.collect::<Vec<_>>().join(", "))
     }
 
     /// Whether any mapped column differs.
     pub fn differ(&self, old: &str, new: &str) -> String {
-        let each = self.texts(old).into_iter().zip(self.texts(new));
-        let each: Vec<String> = each.map(|(old, new)| format!("{old} IS DISTINCT FROM {new}")).collect();
+        let each: Vec<String> = self.columns.iter().map(|c| c.differs(old, new)).collect();
         format!("({})", each.join(" OR "))
     }
 
@@ -199,6 +198,17 @@ impl Column {
         // One spelling of json, however it was written: that of jsonb.
         let json = if self.slot.is_json() && !self.is_jsonb() { "::jsonb" } else { "" };
         format!("{row}.{}{json}::text", quote(&self.name))
+    }
+
+    /// Whether the column differs between two rows.
+    fn differs(&self, old: &str, new: &str) -> String {
+        // Only a type of Postgres' own surely has its equality on a path of pg_catalog alone; its text always has.
+        if self.comparable {
+            let name = quote(&self.name);
+            format!("{old}.{name} IS DISTINCT FROM {new}.{name}")
+        } else {
+            format!("{} IS DISTINCT FROM {}", self.text(old), self.text(new))
+        }
     }
 
     fn is_jsonb(&self) -> bool {
@@ -306,6 +316,8 @@ fn column(slot: &Slot, name: &str, found: &CatalogColumn) -> Result<Column, Stri
         sql_type: found.sql_type.clone(),
         not_null: found.not_null,
         textual: found.category == "S",
+        comparable: found.sql_type.starts_with("\"pg_catalog\".")
+            && (matches!(found.category.as_str(), "S" | "N" | "B" | "D") || matches!(found.type_name.as_str(), "jsonb" | "uuid")),
     })
 }
 

@@ -97,7 +97,10 @@ impl Text<'_> {
     wrote   bigint;
     moved   bigint;
 BEGIN
-    IF ours THEN
+    IF ours AND depth = 1 THEN
+        -- The sink's own statement changes its batch's rows alone.
+        RETURN NULL;
+    ELSIF ours THEN
         IF NOT EXISTS (SELECT {old_key} FROM old_rows o EXCEPT SELECT b.row_key FROM pg_temp.concord_batch b)
            AND NOT EXISTS (SELECT {new_key} FROM new_rows n EXCEPT SELECT b.row_key FROM pg_temp.concord_batch b) THEN
             RETURN NULL;

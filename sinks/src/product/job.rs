@@ -67,6 +67,8 @@ pub fn copy_text(jobs: &[&Job], table: &Table, shape: &Shape, without_values: bo
         let is_create = matches!(job.action, Action::Create(_));
         field(&mut text, (!is_create).then_some(job.key.as_str()));
         field(&mut text, (!is_create && table.key.kind.accepts(&job.key)).then_some(job.key.as_str()));
+        let incarnation = if let Action::Write(write) = &job.action { Some(write.incarnation.to_string()) } else { None };
+        field(&mut text, incarnation.as_deref());
         for slot in 0..shape.slots.len() {
             let value = |of: &Option<Vec<Option<String>>>| of.as_ref().and_then(|v| v[slot].clone());
             field(&mut text, value(&set).as_deref());

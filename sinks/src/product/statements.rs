@@ -1,6 +1,6 @@
 //! The SQL of the sink, made once for a table. All of it works on `pg_temp.concord_batch`, which holds a batch's requests.
 
-use clients::postgres::{Attached, Column, Slot, literal, quote};
+use clients::postgres::{Attached, Column, Slot, Table, literal, quote};
 use rustc_hash::FxHashMap;
 use schemas::{Field, System};
 use std::sync::Arc;
@@ -35,10 +35,15 @@ pub struct Statements {
     pub replace: String,
     /// From here on the trigger reports everything again; wakes the outbox's taker once this is committed.
     pub quiet: String,
+    quick_if: String,
+    quick_join: String,
+    quick_updates: FxHashMap<u64, Arc<str>>,
     updates: FxHashMap<u64, Arc<str>>,
     inserts: FxHashMap<u64, Arc<str>>,
 }
 
+/// How long a batch that has compared nothing yet may wait for a lock: then it finds out which rows are busy.
+const QUICK_MS: u32 = 20;
 /// How long a batch may wait for a lock while it holds others: less than a deadlock takes to be noticed, so that it is us
 /// who give way, never one of the table's other users.
 const LOCK_WAIT_MS: u32 = 250;
@@ -61,9 +66,9 @@ impl Statements {
             .collect();
         let email = table.columns.iter().find(|c| c.slot == Slot::Text(Field::Email)).map(|c| c.text("t"));
         Statements {
-            begin: format!("BEGIN; SET LOCAL lock_timeout = {LOCK_WAIT_MS}; SET LOCAL concord.writing = {system}"),
+            begin: format!("BEGIN; SET LOCAL lock_timeout = {QUICK_MS}; SET LOCAL concord.writing = {system}"),
             batch: format!(
-                "CREATE TEMPORARY TABLE IF NOT EXISTS concord_batch (n integer, write_id text, external_id text, row_key {}, {}) ON COMMIT DELETE ROWS",
+                "CREATE TEMPORARY TABLE IF NOT EXISTS concord_batch (n integer, write_id text, external_id text, row_key {}, incarnation bigint, {}) ON COMMIT DELETE ROWS",
                 table.key.sql_type,
                 columns.join(", ")
             ),
@@ -74,6 +79,7 @@ impl Statements {
                 "SELECT b.n, {shows}, coalesce(i.incarnation, 0), f.write_id IS NOT NULL
                  FROM pg_temp.concord_batch b JOIN {t} t ON {key} = b.row_key {again}
                  LEFT JOIN concord.fence f ON f.write_id = b.write_id
+                 WHERE b.n = ANY ($1)
                  FOR NO KEY UPDATE OF t SKIP LOCKED",
                 shows = shows.join(" AND "),
                 again = again.replace("{id}", "b.external_id"),
@@ -116,25 +122,29 @@ impl Statements {
                 "DELETE FROM concord.outbox WHERE number > $1 AND transaction = pg_current_xact_id() AND system = {system} AND external_id = ANY ($2) AND kind <> 'a'"
             ),
             quiet: format!("SET LOCAL concord.writing = ''; SELECT pg_notify('{}', {system})", clients::postgres::CHANNEL),
+            quick_if: format!(
+                "coalesce(i.incarnation, 0) = b.incarnation AND {}",
+                shows.join(" AND ")
+            ),
+            quick_join: again.replace("{id}", "b.external_id"),
+            quick_updates: FxHashMap::default(),
             updates: FxHashMap::default(),
             inserts: FxHashMap::default(),
             attached,
         }
     }
 
-    /// Updates the rows of `$1` that all set exactly these slots (a bit for each).
+    /// Updates those rows of `$1` that are of the right incarnation and show what is expected; all set exactly these slots
+    /// (a bit for each).
+    pub fn quick_update(&mut self, mask: u64) -> Arc<str> {
+        let Statements { attached, quick_if, quick_join, quick_updates, .. } = self;
+        quick_updates.entry(mask).or_insert_with(|| update(&attached.table, mask, quick_join, &format!(" AND {quick_if}"))).clone()
+    }
+
+    /// Updates the rows of `$1`, which were compared before.
     pub fn update(&mut self, mask: u64) -> Arc<str> {
-        let table = &self.attached.table;
-        let make = || {
-            let sets: Vec<String> = chosen(&table.columns, mask)
-                .map(|(n, column)| format!("{} = {}", quote(&column.name), column.assigned(Some("t"), &format!("b.s{n}"))))
-                .collect();
-            let (t, key) = (table.sql(), table.key_of("t"));
-            let sets = sets.join(", ");
-            format!("UPDATE {t} AS t SET {sets} FROM pg_temp.concord_batch b WHERE b.n = ANY ($1) AND {key} = b.row_key RETURNING b.n")
-                .into()
-        };
-        self.updates.entry(mask).or_insert_with(make).clone()
+        let Statements { attached, updates, .. } = self;
+        updates.entry(mask).or_insert_with(|| update(&attached.table, mask, "", "")).clone()
     }
 
     /// Inserts one row that sets exactly these slots, with its fence row ($1 n, $2 fence key, $3 the row's key where the table
@@ -164,6 +174,17 @@ impl Statements {
         };
         self.inserts.entry(mask).or_insert_with(make).clone()
     }
+}
+
+fn update(table: &Table, mask: u64, join: &str, condition: &str) -> Arc<str> {
+    let sets: Vec<String> = chosen(&table.columns, mask)
+        .map(|(n, column)| format!("{} = {}", quote(&column.name), column.assigned(Some("t"), &format!("b.s{n}"))))
+        .collect();
+    let (t, key, sets) = (table.sql(), table.key_of("t"), sets.join(", "));
+    format!(
+        "UPDATE {t} AS t SET {sets} FROM pg_temp.concord_batch b {join} WHERE b.n = ANY ($1) AND {key} = b.row_key{condition} RETURNING b.n"
+    )
+    .into()
 }
 
 fn chosen(columns: &[Column], mask: u64) -> impl Iterator<Item = (usize, &Column)> {

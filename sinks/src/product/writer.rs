@@ -39,6 +39,8 @@ struct Batch<'a> {
     masks: Vec<u64>,
     /// What is told of each request.
     told: BTreeMap<usize, (i64, Told)>,
+    /// Written and fenced in one step.
+    quick: FxHashSet<usize>,
     /// Decided, but not now.
     later: FxHashSet<usize>,
     /// In the fence already.
@@ -146,11 +148,15 @@ impl Writer {
             jobs,
             masks,
             told: BTreeMap::new(),
+            quick: FxHashSet::default(),
             later: FxHashSet::default(),
             fenced: FxHashSet::default(),
             made: Vec::new(),
             replaced: Vec::new(),
         };
+        if matches!(mode, Mode::Normal) {
+            batch.quick(&mut tx, statements).await?;
+        }
         let found = batch.look(&mut tx, statements, reader).await?;
         let (mut updates, mut deletes): (BTreeMap<u64, Vec<i32>>, Vec<i32>) = (BTreeMap::new(), Vec::new());
         let mut unnumbered: Vec<&str> = Vec::new();
@@ -204,6 +210,7 @@ impl Writer {
             reader.number_deletes(&mut tx, &unnumbered).await?;
         }
         if creates {
+            tx.execute(AssertSqlSafe(statements.patience.clone())).await?;
             batch.create(&mut tx, statements, table, mode).await?;
         }
         tx.execute(AssertSqlSafe(statements.quiet.clone())).await?;
@@ -214,7 +221,36 @@ impl Writer {
 }
 
 impl<'a> Batch<'a> {
-    /// Locks what can be locked, and finds out how each record stands.
+    /// The usual case in one statement: nobody has the rows locked, they show what is expected, and nothing is refused. Where
+    /// anything else comes up, nothing has happened, and each request is looked at.
+    async fn quick(&mut self, tx: &mut Transaction<'_, Postgres>, statements: &mut Statements) -> Result<(), sqlx::Error> {
+        let mut groups: BTreeMap<u64, Vec<i32>> = BTreeMap::new();
+        for (n, job) in self.jobs.iter().enumerate() {
+            if matches!(job.action, Action::Write(_)) && self.masks[n] != 0 {
+                groups.entry(self.masks[n]).or_default().push(number(n));
+            }
+        }
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let mut inner = tx.begin().await?;
+        match quick(&mut inner, statements, groups).await {
+            Ok(done) => {
+                inner.commit().await?;
+                for n in done {
+                    if let Action::Write(write) = &self.jobs[n].action {
+                        self.told.insert(n, (write.incarnation, Told::Done));
+                        self.quick.insert(n);
+                    }
+                }
+                Ok(())
+            }
+            Err(error) if error.as_database_error().is_some() => inner.rollback().await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Locks what can be locked, and finds out how each other record stands.
     async fn look(
         &mut self,
         tx: &mut Transaction<'_, Postgres>,
@@ -222,15 +258,20 @@ impl<'a> Batch<'a> {
         reader: &Reader,
     ) -> Result<FxHashMap<usize, Found>, sqlx::Error> {
         let mut found: FxHashMap<usize, Found> = FxHashMap::default();
-        for row in tx.fetch_all(AssertSqlSafe(statements.look.clone())).await? {
+        let is_open = |n: &usize| !self.quick.contains(n) && !matches!(self.jobs[*n].action, Action::Create(_));
+        let open: Vec<i32> = (0..self.jobs.len()).filter(is_open).map(number).collect();
+        if open.is_empty() {
+            return Ok(found);
+        }
+        tx.execute(AssertSqlSafe(statements.patience.clone())).await?;
+        for row in sqlx::query(AssertSqlSafe(statements.look.clone())).bind(&open).fetch_all(&mut **tx).await? {
             let n = index(row.try_get(0)?);
             found.insert(n, Found::Row { shows: row.try_get(1)?, incarnation: row.try_get(2)? });
             if row.try_get(3)? {
                 self.fenced.insert(n);
             }
         }
-        let is_record = |n: &usize| !matches!(self.jobs[*n].action, Action::Create(_));
-        let rest: Vec<i32> = (0..self.jobs.len()).filter(is_record).filter(|n| !found.contains_key(n)).map(number).collect();
+        let rest: Vec<i32> = open.into_iter().filter(|n| !found.contains_key(&index(*n))).collect();
         if rest.is_empty() {
             return Ok(found);
         }
@@ -420,8 +461,10 @@ impl<'a> Batch<'a> {
     async fn tell(&mut self, tx: &mut Transaction<'_, Postgres>, statements: &Statements, before: i64) -> Result<(), sqlx::Error> {
         let jobs = self.jobs;
         let is_create = |n: usize| matches!(jobs[n].action, Action::Create(_));
-        let enter: Vec<i32> =
-            (0..jobs.len()).filter(|n| !is_create(*n) && !self.later.contains(n) && !self.fenced.contains(n)).map(number).collect();
+        let enter: Vec<i32> = (0..jobs.len())
+            .filter(|n| !is_create(*n) && ![&self.quick, &self.later, &self.fenced].iter().any(|set| set.contains(n)))
+            .map(number)
+            .collect();
         if !enter.is_empty() {
             sqlx::query(statements.fence).bind(&enter).execute(&mut **tx).await?;
         }
@@ -470,6 +513,24 @@ impl<'a> Batch<'a> {
         }
         Ok(())
     }
+}
+
+/// Compares, sets and fences; an id that is fenced already is an error.
+async fn quick(
+    tx: &mut Transaction<'_, Postgres>,
+    statements: &mut Statements,
+    groups: BTreeMap<u64, Vec<i32>>,
+) -> Result<Vec<usize>, sqlx::Error> {
+    let mut done: Vec<i32> = Vec::new();
+    for (mask, group) in groups {
+        let sql = statements.quick_update(mask);
+        let rows: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(sql.to_string())).bind(group).fetch_all(&mut **tx).await?;
+        done.extend(rows);
+    }
+    if !done.is_empty() {
+        sqlx::query(statements.fence).bind(&done).execute(&mut **tx).await?;
+    }
+    Ok(done.into_iter().map(index).collect())
 }
 
 /// Of these creates, those whose e-mail a record has that we did not make.
