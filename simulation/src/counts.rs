@@ -67,6 +67,8 @@ counts! {
     notices_never,
     /// aborted transactions of the topology
     aborts,
+    /// batches of replaced runners that the log refused
+    fenced,
     /// sweeps
     sweeps,
     /// limit: edits that a Stripe write of ours covered before anybody read them

@@ -120,6 +120,7 @@ fn calm() -> Settings {
         task_delay: 2,
         poll: 1_000,
         sweeps: false,
+        unfenced: false,
     }
 }
 

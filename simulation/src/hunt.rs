@@ -19,6 +19,16 @@ pub struct Hunt {
     pub broken: Option<Rule>,
     /// Whether to stop at the first failure.
     pub stop: bool,
+    /// Replaced runners can still publish.
+    pub unfenced: bool,
+}
+
+impl Hunt {
+    fn plan(&self, seed: u64) -> Plan {
+        let mut plan = plan(seed);
+        plan.settings.unfenced = self.unfenced;
+        plan
+    }
 }
 
 /// What was found.
@@ -61,10 +71,12 @@ pub fn hunt(hunt: &Hunt) -> anyhow::Result<Found> {
             if seed >= hunt.from + hunt.seeds {
                 break;
             }
-            let verdict = judge(&shared, plan(seed), hunt.broken, false);
+            let verdict = judge(&shared, hunt.plan(seed), hunt.broken, false);
             counts += &verdict.counts;
             run += 1;
-            if !verdict.failures.is_empty() {
+            // A history that fails anyway says nothing about the rule.
+            let counts_for = |broken: Option<Rule>| broken.is_none() || judge(&shared, hunt.plan(seed), None, false).failures.is_empty();
+            if !verdict.failures.is_empty() && counts_for(hunt.broken) {
                 if hunt.stop {
                     over.store(true, Ordering::Relaxed);
                 }

@@ -32,6 +32,9 @@ struct Options {
     /// With --table: count every failure instead of stopping at the first.
     #[arg(long)]
     count: bool,
+    /// Runners that were replaced can still publish, as on a log without transactions.
+    #[arg(long)]
+    unfenced: bool,
     /// Run this one seed.
     #[arg(long)]
     seed: Option<u64>,
@@ -53,7 +56,14 @@ fn main() -> anyhow::Result<ExitCode> {
         return table(&options);
     }
     let start = Instant::now();
-    let all = Hunt { from: options.from, seeds: options.seeds, threads: options.threads, broken: options.broken, stop: options.stop };
+    let all = Hunt {
+        from: options.from,
+        seeds: options.seeds,
+        threads: options.threads,
+        broken: options.broken,
+        stop: options.stop,
+        unfenced: options.unfenced,
+    };
     let found = hunt(&all)?;
     let seconds = start.elapsed().as_secs_f64();
     for (seed, failures) in found.failing.iter().take(40) {
@@ -82,6 +92,7 @@ fn kinds(failing: &[(u64, Vec<String>)]) -> String {
 fn one(options: &Options, seed: u64) -> anyhow::Result<ExitCode> {
     let shared = Shared::new()?;
     let mut history = plan(seed);
+    history.settings.unfenced = options.unfenced;
     if options.shrink {
         history = shrink(&shared, history, options.broken);
     }
@@ -105,7 +116,14 @@ fn table(options: &Options) -> anyhow::Result<ExitCode> {
     let mut fine = true;
     println!("{:<34} {:<58} directed history", "without", "random histories");
     for rule in std::iter::once(None).chain(Rule::ALL.iter().copied().map(Some)) {
-        let all = Hunt { from: options.from, seeds: options.seeds, threads: options.threads, broken: rule, stop: !options.count };
+        let all = Hunt {
+            from: options.from,
+            seeds: options.seeds,
+            threads: options.threads,
+            broken: rule,
+            stop: !options.count,
+            unfenced: options.unfenced,
+        };
         let found = hunt(&all)?;
         let random = match found.failing.first() {
             None => format!("none of {} fails", found.run),

@@ -71,6 +71,9 @@ pub struct Settings {
     /// Notices may be lost for good, and sweeps find what nobody told of. Else every change is told of in the end, and no
     /// sweep helps.
     pub sweeps: bool,
+    /// A runner that was replaced can still publish: a log without transactions, which neither of Concord's is. Then a look may
+    /// be published after a newer one, and counts as an edit until the next: `--unfenced` shows it.
+    pub unfenced: bool,
 }
 
 /// What a person types.
@@ -264,6 +267,7 @@ fn settings(dice: &mut Dice) -> Settings {
         task_delay: dice.pick(&[2, 10, 50]),
         poll: dice.pick(&[1_000, 5_000, 20_000]),
         sweeps: dice.chance(500),
+        unfenced: false,
     }
 }
 

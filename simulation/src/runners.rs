@@ -29,6 +29,13 @@ pub struct Runner {
     appending: bool,
 }
 
+impl Runner {
+    /// Nothing is asked of it, or it was replaced.
+    pub fn is_idle(&self) -> bool {
+        self.zombie_until.is_some() || self.machine.is_idle()
+    }
+}
+
 /// A call on its way.
 #[derive(Clone, Debug)]
 pub struct Flight {
@@ -146,6 +153,11 @@ impl World {
             self.runners[at].machine.aborted(batch);
             let after = self.dice.calls.between(1, 500);
             return self.schedule(after, Event::Drive { runner: id });
+        }
+        if zombie && !self.plan.settings.unfenced {
+            // Its successor's start has fenced it: its transactions are refused. Its calls go on.
+            self.counts.fenced += 1;
+            return;
         }
         for output in &batch.outputs {
             match output {

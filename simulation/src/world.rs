@@ -521,7 +521,7 @@ impl World {
                         }
                     } else if swept == 2 && !self.stripe.missed.is_empty() {
                         self.catch_up(STRIPE);
-                    } else if swept == 2 && self.now > quiet_since + REST {
+                    } else if swept == 2 && self.now > quiet_since + REST && self.runners_idle() {
                         return true;
                     }
                     self.schedule(tick, Event::Tick);
@@ -529,6 +529,11 @@ impl World {
                 event => self.happen(event),
             }
         }
+    }
+
+    /// No call of a runner is under way, nor to be repeated.
+    fn runners_idle(&self) -> bool {
+        self.runners.iter().all(Runner::is_idle)
     }
 
     fn happen(&mut self, event: Event) {

@@ -5,13 +5,15 @@ use simulation::hunt::{Found, Hunt, hunt};
 
 fn run(broken: Option<Rule>, from: u64, seeds: u64) -> Found {
     let stop = broken.is_some();
-    hunt(&Hunt { from, seeds, threads: 2, broken, stop }).expect("the simulation runs")
+    hunt(&Hunt { from, seeds, threads: 2, broken, stop, unfenced: false }).expect("the simulation runs")
 }
 
 #[test]
 fn what_must_hold_at_rest_holds_in_2000_histories() {
-    let found = run(None, 0, 2_000);
-    assert_eq!(found.run, 2_000);
+    // `CONCORD_SEEDS`: fewer, for a quick look.
+    let seeds = std::env::var("CONCORD_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2_000);
+    let found = run(None, 0, seeds);
+    assert_eq!(found.run, seeds);
     assert!(found.failing.is_empty(), "again with --seed N --trace --shrink: {:#?}", &found.failing[..found.failing.len().min(5)]);
     // What it is about did happen.
     let counts = &found.counts;
@@ -24,7 +26,7 @@ fn what_must_hold_at_rest_holds_in_2000_histories() {
         ("lost notices", counts.notices_lost),
         ("aborted transactions", counts.aborts),
     ] {
-        assert!(count > 50, "{what}: {count}");
+        assert!(count > 50 || seeds < 2_000, "{what}: {count}");
     }
 }
 
