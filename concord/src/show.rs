@@ -8,7 +8,10 @@ pub fn value(value: &Json) -> String {
     match value {
         Json::Null => "-".into(),
         Json::String(text) => text.clone(),
-        Json::Object(map) => map.values().filter_map(Json::as_str).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", "),
+        Json::Object(map) => {
+            let lines = ["line1", "line2", "city", "state", "postal_code", "country"];
+            lines.iter().filter_map(|line| map.get(*line)?.as_str()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     }
 }

@@ -10,6 +10,7 @@ let productSystem = null;
 let nextPage = null;
 let editing = null; // the product's id being edited
 const listed = ["name", "email", "phone", "address"];
+const lines = ["line1", "line2", "city", "state", "postal_code", "country"];
 
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -20,7 +21,7 @@ function element(tag, attributes = {}, ...children) {
 
 function text(value) {
   if (value === null || value === undefined || value === "") return "—";
-  if (typeof value === "object") return Object.values(value).filter(Boolean).join(", ");
+  if (typeof value === "object") return lines.map((line) => value[line]).filter(Boolean).join(", ");
   return String(value);
 }
 
