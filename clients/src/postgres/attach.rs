@@ -110,6 +110,7 @@ pub async fn attach(db: &PgPool, system: &System, table: Table) -> Result<Attach
         together.commit().await?;
     }
     let mut attempts = 0u32;
+    let mut overtaken = 0u32;
     loop {
         let (missing, identity) = missing(&mut one, &table, &triggers).await?;
         if missing.is_empty() {
@@ -124,6 +125,8 @@ pub async fn attach(db: &PgPool, system: &System, table: Table) -> Result<Attach
                 attempts += 1;
                 tokio::time::sleep(LOCK_PAUSE).await;
             }
+            // Somebody else attached between our look and our lock. (More often than that, it is a trigger that is disabled.)
+            Err(error) if super::error::code(&error).as_deref() == Some("42710") && overtaken < 3 => overtaken += 1,
             Err(error) => return Err(error.into()),
         }
     }
