@@ -28,6 +28,10 @@ enum Command {
     Latency(latency::Args),
 }
 
+/// As in `concord`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Topology(args) => topology_bench::run(&args),

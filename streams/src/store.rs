@@ -5,7 +5,7 @@ mod overlay;
 mod typed;
 
 pub use backing::{MemoryBacking, StateBacking, StateError, StoreInstance};
-pub(crate) use overlay::Overlay;
+pub(crate) use overlay::{Overlay, is_empty_range};
 pub use overlay::{StoreChanges, StoreRange, StoreRef};
 pub use typed::KeyValueStore;
 

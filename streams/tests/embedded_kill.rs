@@ -48,7 +48,7 @@ fn topology() -> Topology {
 }
 
 fn open(folder: &Path) -> Log {
-    let log = Log::open(folder, Options { min_free_bytes: 0, ..Options::default() }).unwrap();
+    let log = Log::open(folder, Options { min_free_bytes: 0, store_buffer_bytes: 1_000, ..Options::default() }).unwrap();
     for (topic, partitions) in [("lines", 2), ("words", 2), ("counts", 1)] {
         log.create_topic(TopicConfig::delete(topic, partitions, Duration::from_secs(24 * 3600))).unwrap();
     }

@@ -55,7 +55,7 @@ struct Embedded {
 
 fn embedded(partitions: i32) -> Embedded {
     let folder = tempfile::tempdir().unwrap();
-    let log = Log::open(folder.path(), Options { min_free_bytes: 0, ..Options::default() }).unwrap();
+    let log = Log::open(folder.path(), Options { min_free_bytes: 0, store_buffer_bytes: 1_000, ..Options::default() }).unwrap();
     log.create_topic(TopicConfig::delete("lines", partitions, DAY)).unwrap();
     log.create_topic(TopicConfig::delete("counted", partitions, DAY)).unwrap();
     Embedded { _folder: folder, log }

@@ -16,8 +16,10 @@ use crate::TopicPartition;
 pub(super) struct Partition {
     pub(super) id: i64,
     pub(super) name: TopicPartition,
-    /// Offset of the next record, as committed; watchers wake when it moves.
+    /// Offset of the next record, as durable; watchers wake when it moves.
     pub(super) end: watch::Sender<i64>,
+    /// Offset of the next record, as committed to the file: ahead of `end` while a sync is under way. For the writer alone.
+    pub(super) committed_end: AtomicI64,
     /// Offset of the first record that retention has left.
     pub(super) beginning: AtomicI64,
 }
@@ -25,6 +27,10 @@ pub(super) struct Partition {
 impl Partition {
     pub(super) fn end(&self) -> i64 {
         *self.end.borrow()
+    }
+
+    pub(super) fn committed_end(&self) -> i64 {
+        self.committed_end.load(Ordering::Acquire)
     }
 
     pub(super) fn beginning(&self) -> i64 {
@@ -72,6 +78,13 @@ impl Catalog {
         topic.partitions.get(index).cloned().ok_or_else(|| LogError::UnknownPartition(tp.clone()))
     }
 
+    /// Everything that is committed is durable.
+    pub(super) fn all_is_durable(&self) {
+        for partition in self.topics.read().values().flat_map(|topic| &topic.partitions) {
+            partition.end.send_if_modified(|end| std::mem::replace(end, partition.committed_end()) != partition.committed_end());
+        }
+    }
+
     pub(super) fn put(&self, topic: Topic) {
         self.topics.write().insert(topic.name.clone(), Arc::new(topic));
     }
@@ -99,11 +112,13 @@ fn load_partitions(connection: &Connection, topic: i64, name: &Arc<str>) -> rusq
     connection
         .prepare_cached("SELECT tp, partition, beginning, next FROM partitions WHERE topic = ? ORDER BY partition")?
         .query_map([topic], |row| {
+            let end = row.get(3)?;
             Ok(Arc::new(Partition {
                 id: row.get(0)?,
                 name: TopicPartition { topic: name.clone(), partition: row.get(1)? },
                 beginning: AtomicI64::new(row.get(2)?),
-                end: watch::Sender::new(row.get(3)?),
+                end: watch::Sender::new(end),
+                committed_end: AtomicI64::new(end),
             }))
         })?
         .collect()

@@ -52,7 +52,7 @@ impl Cleaner {
             })
             .optional()?;
         let Some((cleaned, cleaned_at, kept, tombstones)) = row else { return Ok(None) };
-        let dirty = partition.end() - cleaned;
+        let dirty = partition.committed_end() - cleaned;
         let enough = dirty >= MIN_DIRTY && dirty as f64 >= options.min_cleanable_ratio * (dirty + kept) as f64;
         let waited = now.saturating_sub(cleaned_at) >= i64::try_from(options.delete_retention.as_millis()).unwrap_or(i64::MAX);
         let due = enough || (waited && (dirty > 0 || tombstones > 0));
@@ -60,7 +60,7 @@ impl Cleaner {
             partition: partition.clone(),
             hashes: (RandomState::new(), RandomState::new()),
             newest: FxHashMap::default(),
-            end: partition.end(),
+            end: partition.committed_end(),
             tombstones_before,
             at: cleaned,
             removing: false,

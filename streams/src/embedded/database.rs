@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::LogError;
 
 /// Format version of the file (`user_version`). Raise it with a step in [`migrate`].
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// "CnLg": marks the file as ours in `file` and in SQLite's header.
 const APPLICATION_ID: i64 = 0x436e_4c67;
 const FILE: &str = "log.sqlite";
@@ -72,6 +72,9 @@ const SCHEMA: &str = "
         PRIMARY KEY (store, partition, key)
     ) WITHOUT ROWID;
 ";
+
+/// Store changes that are not in `entries` yet (`journal`), in the order of their commits.
+const JOURNAL: &str = "CREATE TABLE journal (number INTEGER PRIMARY KEY, changes BLOB NOT NULL)";
 
 /// Where the database of a data folder is.
 pub(super) fn file_in(folder: &Path) -> PathBuf {
@@ -142,8 +145,8 @@ fn configure_writer(connection: &Connection, cache_bytes: usize) -> rusqlite::Re
     let kibibytes = i64::try_from(cache_bytes / 1024).unwrap_or(i64::MAX);
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    // FULL: a commit is on the disk when it returns. NORMAL would lose the last ones when the power goes.
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    // A commit is durable when `syncer` has synced the write-ahead log; nobody outside learns of it before.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -kibibytes)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // The writer checkpoints by itself, between rounds; see `writer`.
@@ -159,8 +162,13 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    transaction.execute_batch(SCHEMA)?;
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    if found < 1 {
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    }
+    if found < 2 {
+        transaction.execute_batch(JOURNAL)?;
+    }
     transaction.pragma_update(None, "user_version", FORMAT)?;
     transaction.commit()
 }

@@ -10,14 +10,14 @@ use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 
 use super::catalog::Catalog;
-use super::entry_cache::EntryCache;
 use super::input::{self, Input};
+use super::journal::{Journal, Step};
 use super::round::Round;
 use super::snapshot::Snapshot;
 use super::state_backing::{self, SqliteState};
 use super::streams::{State, Status, StreamsConfig, TaskFailure, UncaughtResponse};
 use super::{LogError, TopicConfig, queries, topics};
-use crate::{BuiltTopology, Env, ProcessorError, ProducerRecord, Task, TaskError, TaskId, dlq_headers};
+use crate::{BuiltTopology, Env, ProcessorError, ProducerRecord, StoreChanges, Task, TaskError, TaskId, dlq_headers};
 
 /// Records that one read of a backlog brings.
 const POLL_RECORDS: usize = 500;
@@ -29,7 +29,7 @@ pub(super) struct World<'a> {
     pub(super) connection: &'a Connection,
     pub(super) catalog: &'a Catalog,
     pub(super) clock: &'a dyn super::Clock,
-    pub(super) cache: &'a RefCell<EntryCache>,
+    pub(super) journal: &'a RefCell<Journal>,
 }
 
 /// How much one round may do.
@@ -244,7 +244,7 @@ impl Driver {
         let Driver { tasks, stores, outputs, .. } = self;
         let Running { id, task: Some(task), worked, .. } = &mut tasks[index] else { return Ok(()) };
         *worked = true;
-        let backing = SqliteState { connection: world.connection, ids: stores, cache: world.cache };
+        let backing = SqliteState { connection: world.connection, ids: stores, journal: world.journal };
         let partitions = |topic: &str| world.catalog.topic(topic).map(|topic| topic.config.partitions);
         let env = Env { now: world.clock.now_ms(), backing: &backing, partitions: &partitions };
         guarded(*id, || work(task, env)).map_err(|error| RoundError::Task { index, error })?;
@@ -279,8 +279,8 @@ impl Driver {
             .any(|task| task.consumed().next().is_some() || task.changes().next().is_some())
     }
 
-    /// Writes offsets and store changes inside the round's transaction; returns how many entries changed.
-    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<usize> {
+    /// Writes offsets and store changes inside the round's transaction.
+    pub(super) fn write(&self, connection: &Connection, journal: &Journal) -> rusqlite::Result<Step> {
         let application = self.topology.application_id();
         let tasks = || self.tasks.iter().filter_map(|running| running.task.as_ref().map(|task| (running, task)));
         let mut place = connection.prepare_cached(
@@ -294,24 +294,15 @@ impl Driver {
                 place.execute((application, input.partition.id, next, task.stream_time()))?;
             }
         }
-        // In order of (store, partition, key), as they lie in the file.
-        let mut changes: Vec<_> = tasks().flat_map(|(_, task)| task.changes()).collect();
-        changes.sort_by_key(|changes| (self.stores[changes.store.index], changes.store.partition));
-        let mut written = 0;
-        for changes in changes {
-            written += state_backing::write(connection, self.stores[changes.store.index], &changes)?;
-        }
-        Ok(written)
+        let place = |changes: &StoreChanges<'_>| (self.stores[changes.store.index], changes.store.partition);
+        let changes: Vec<_> = tasks().flat_map(|(_, task)| task.changes()).map(|changes| (place(&changes), changes)).collect();
+        journal.write(connection, &changes)
     }
 
     /// After the commit.
-    pub(super) fn committed(&mut self, cache: &RefCell<EntryCache>) {
-        let mut cache = cache.borrow_mut();
+    pub(super) fn committed(&mut self) {
         for running in &mut self.tasks {
             let Some(task) = &mut running.task else { continue };
-            for changes in task.changes() {
-                changes.entries().for_each(|(key, value)| cache.put(changes.store, key, value.as_deref()));
-            }
             for (topic, next) in task.consumed() {
                 if let Some(input) = running.inputs.iter_mut().find(|input| input.partition.name.topic == *topic) {
                     input.commit(next);
@@ -382,7 +373,7 @@ impl Driver {
             if running.restart.take_if(|restart| *restart <= now).is_none() {
                 continue;
             }
-            let backing = SqliteState { connection: world.connection, ids: &self.stores, cache: world.cache };
+            let backing = SqliteState { connection: world.connection, ids: &self.stores, journal: world.journal };
             let partitions = |topic: &str| world.catalog.topic(topic).map(|topic| topic.config.partitions);
             let env = Env { now: world.clock.now_ms(), backing: &backing, partitions: &partitions };
             let (id, topology, config) = (running.id, self.topology.clone(), self.config.task.clone());

@@ -120,7 +120,7 @@ impl Housekeeping {
         let interval = (retention / 16).clamp(0, SIX_HOURS);
         for partition in &topic.partitions {
             let (at, offset) = self.marks.get(&partition.id).copied().unwrap_or((i64::MIN, 0));
-            let end = partition.end();
+            let end = partition.committed_end();
             if end > offset && now.saturating_sub(at) >= interval {
                 connection.prepare_cached("INSERT OR REPLACE INTO marks (tp, at, offset) VALUES (?, ?, ?)")?.execute((
                     partition.id,

@@ -43,12 +43,12 @@ impl Input {
 
     /// Whether there are committed records to read before the task may choose its next one.
     pub(super) fn must_be_polled(&self) -> bool {
-        self.queue.is_empty() && self.position < self.partition.end()
+        self.queue.is_empty() && self.position < self.partition.committed_end()
     }
 
     /// Committed records from the position on; none: retention or compaction left nothing up to the end.
     pub(super) fn polled(&mut self, records: Vec<ConsumerRecord>) {
-        self.position = records.last().map_or(self.partition.end(), |last| last.offset + 1);
+        self.position = records.last().map_or(self.partition.committed_end(), |last| last.offset + 1);
         self.queue.extend(records);
     }
 

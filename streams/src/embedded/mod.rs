@@ -8,9 +8,9 @@
 //! |---|---|
 //! | `log`, `reader` | the handles: of the process that runs the log, and of any other that looks into it |
 //! | `jobs`, `writer` | the queue to the writer thread, and the thread |
-//! | `round` | what one commit will hold |
+//! | `round`, `syncer` | what one commit will hold, and how it becomes durable |
 //! | `streams`, `driver`, `input` | the running topology: its handle and states, its tasks, what they read |
-//! | `state_backing`, `entry_cache`, `snapshot` | the stores as tasks see them |
+//! | `state_backing`, `journal`, `snapshot` | the stores as tasks see them, and how their changes are written |
 //! | `housekeeping`, `compaction` | old records go, in small slices |
 //! | `database`, `queries`, `catalog` | the file: its tables, its reads, its topics |
 //! | `batch`, `headers`, `varint` | how records lie in it |
@@ -23,7 +23,6 @@ mod clock;
 mod compaction;
 mod database;
 mod driver;
-mod entry_cache;
 mod error;
 mod folder_lock;
 mod free_space;
@@ -31,6 +30,7 @@ mod headers;
 mod housekeeping;
 mod input;
 mod jobs;
+mod journal;
 mod log;
 mod options;
 mod queries;
@@ -41,6 +41,7 @@ mod round;
 mod snapshot;
 mod state_backing;
 mod streams;
+mod syncer;
 mod topics;
 mod trouble;
 mod varint;

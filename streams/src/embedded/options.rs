@@ -65,8 +65,8 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// SQLite's page cache of the writer, in bytes.
     pub cache_bytes: usize,
-    /// Store entries that were committed lately and are kept in memory, in bytes.
-    pub store_cache_bytes: usize,
+    /// Store changes that are kept in memory and in the journal before they are written to their table, in bytes.
+    pub store_buffer_bytes: usize,
     /// Appends are refused ([`LogError::DiskFull`]) while the disk has less than this free.
     pub min_free_bytes: u64,
     /// Under load a round is committed after this many records (up to four times as many while there is a backlog) …
@@ -91,8 +91,8 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             lock_timeout: Duration::from_secs(1),
-            cache_bytes: 32 << 20,
-            store_cache_bytes: 24 << 20,
+            cache_bytes: 24 << 20,
+            store_buffer_bytes: 40 << 20,
             min_free_bytes: 256 << 20,
             max_round_records: 5_000,
             max_round_bytes: 8 << 20,

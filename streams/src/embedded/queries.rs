@@ -4,7 +4,7 @@ use bytes::Bytes;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::{LogError, batch};
+use super::{LogError, batch, journal};
 use crate::{ConsumerRecord, TopicPartition};
 
 /// Committed records of a partition from `from` on: at most `max_records`, and no more once `max_bytes` are reached (at least one
@@ -77,14 +77,27 @@ pub(super) fn store_entry(
     partition: i32,
     key: &[u8],
 ) -> Result<Option<Bytes>, LogError> {
-    connection
-        .prepare_cached(
-            "SELECT value FROM entries JOIN stores USING (store) WHERE application = ? AND name = ? AND partition = ? AND key = ?",
-        )
-        .and_then(|mut statement| {
-            statement.query_row((application, store, partition, key), |row| row.get::<_, Vec<u8>>(0).map(Bytes::from)).optional()
-        })
-        .map_err(|error| LogError::sqlite(format!("reading store {store:?}"), error))
+    let look = || -> rusqlite::Result<Option<Bytes>> {
+        let id = connection
+            .prepare_cached("SELECT store FROM stores WHERE application = ? AND name = ?")?
+            .query_row((application, store), |row| row.get(0))
+            .optional()?;
+        let Some(id) = id else { return Ok(None) };
+        // First what is not written behind yet: what leaves the journal meanwhile is found after it.
+        let mut journal = connection.prepare_cached("SELECT changes FROM journal ORDER BY number DESC")?;
+        let mut rows = journal.query([])?;
+        while let Some(row) = rows.next()? {
+            let changes = Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?);
+            if let Some(value) = journal::find(changes, (id, partition), key)? {
+                return Ok(value);
+            }
+        }
+        connection
+            .prepare_cached("SELECT value FROM entries WHERE store = ? AND partition = ? AND key = ?")?
+            .query_row((id, partition, key), |row| row.get::<_, Vec<u8>>(0).map(Bytes::from))
+            .optional()
+    };
+    look().map_err(|error| LogError::sqlite(format!("reading store {store:?}"), error))
 }
 
 /// Every group's offsets: (group, partition, next).

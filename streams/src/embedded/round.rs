@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rusqlite::Connection;
 use rustc_hash::FxHashMap;
@@ -87,7 +88,7 @@ impl Round {
     }
 
     fn push(&mut self, partition: Arc<Partition>, record: ProducerRecord, from_outside: bool) -> i64 {
-        let (_, next) = self.next.entry(partition.id).or_insert_with(|| (partition.clone(), partition.end()));
+        let (_, next) = self.next.entry(partition.id).or_insert_with(|| (partition.clone(), partition.committed_end()));
         let offset = *next;
         *next += 1;
         self.bytes += size_of_record(&record);
@@ -136,8 +137,15 @@ impl Round {
         Ok(())
     }
 
-    /// After the commit: watchers and appenders learn of it.
-    pub(super) fn committed(self) {
+    /// After the commit, before the sync.
+    pub(super) fn committed(&self) {
+        for (partition, next) in self.next.values() {
+            partition.committed_end.store(*next, Ordering::Release);
+        }
+    }
+
+    /// After the sync: watchers and appenders learn of it.
+    pub(super) fn durable(self) {
         for (partition, next) in self.next.values() {
             partition.end.send_replace(*next);
         }
@@ -146,7 +154,7 @@ impl Round {
         }
     }
 
-    /// Nothing was written: appenders learn why.
+    /// Nothing was written, or it may not last: appenders learn why.
     pub(super) fn failed(self, error: &LogError) {
         for Waiting { pending, .. } in self.waiting {
             answer(pending.reply, Err(error.clone()));

@@ -1,26 +1,28 @@
-//! The stores' committed entries, as tasks read them, and how a commit writes their changes.
+//! The stores' committed entries, as tasks read them: what the journal knows, over what is in the table.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::Value};
 
-use super::entry_cache::EntryCache;
-use crate::{StateBacking, StateError, StoreChanges, StoreInstance};
+use super::journal::{Journal, Place};
+use crate::store::is_empty_range;
+use crate::{StateBacking, StateError, StoreInstance};
 
 /// Reads on the writer's connection: no transaction is open while tasks run, so they see what is committed.
 pub(super) struct SqliteState<'a> {
     pub(super) connection: &'a Connection,
     /// The stores' ids in the file, by their place in the topology.
     pub(super) ids: &'a [i64],
-    pub(super) cache: &'a RefCell<EntryCache>,
+    pub(super) journal: &'a RefCell<Journal>,
 }
 
 impl StateBacking for SqliteState<'_> {
     fn get(&self, store: &StoreInstance, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        if let Some(value) = self.cache.borrow_mut().get(store, key) {
-            return Ok(Some(value));
+        if let Some(value) = self.journal.borrow().get(self.place(store), key) {
+            return Ok(value);
         }
         self.connection
             .prepare_cached("SELECT value FROM entries WHERE store = ? AND partition = ? AND key = ?")
@@ -32,8 +34,39 @@ impl StateBacking for SqliteState<'_> {
     }
 
     fn range(&self, store: &StoreInstance, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, StateError> {
+        let place = self.place(store);
+        let mut entries = Vec::new();
+        let mut from = from.map(Bytes::copy_from_slice);
+        while entries.len() < limit {
+            let start = from.as_ref().map(|key| &**key);
+            if is_empty_range(start, to) {
+                break;
+            }
+            let page = self.page(place, start, to, limit).map_err(|error| StateError::new(store, error))?;
+            let next = (page.len() == limit).then(|| page.last().map(|(key, _)| key.clone())).flatten();
+            let end = next.as_ref().map_or(to, |last| Bound::Included(&**last));
+            let mut merged: BTreeMap<Bytes, Option<Bytes>> = page.into_iter().map(|(key, value)| (key, Some(value))).collect();
+            merged.extend(self.journal.borrow().range(place, start, end));
+            entries.extend(merged.into_iter().filter_map(|(key, value)| Some((key, value?))));
+            match next {
+                Some(last) => from = Bound::Excluded(last),
+                None => break,
+            }
+        }
+        entries.truncate(limit);
+        Ok(entries)
+    }
+}
+
+impl SqliteState<'_> {
+    fn place(&self, store: &StoreInstance) -> Place {
+        (self.ids[store.index], store.partition)
+    }
+
+    /// Entries of the table, as `range` gives them.
+    fn page(&self, (store, partition): Place, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize) -> rusqlite::Result<Vec<(Bytes, Bytes)>> {
         let mut sql = String::from("SELECT key, value FROM entries WHERE store = ? AND partition = ?");
-        let mut values = vec![Value::from(self.ids[store.index]), Value::from(store.partition)];
+        let mut values = vec![Value::from(store), Value::from(partition)];
         for (bound, inclusive, exclusive) in [(from, " AND key >= ?", " AND key > ?"), (to, " AND key <= ?", " AND key < ?")] {
             let (condition, key) = match bound {
                 Bound::Included(key) => (inclusive, key),
@@ -45,30 +78,11 @@ impl StateBacking for SqliteState<'_> {
         }
         sql.push_str(" ORDER BY key LIMIT ?");
         values.push(Value::from(i64::try_from(limit).unwrap_or(i64::MAX)));
-        self.connection
-            .prepare_cached(&sql)
-            .and_then(|mut statement| {
-                let entry = |row: &Row<'_>| {
-                    Ok((Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?), Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?)))
-                };
-                statement.query_map(params_from_iter(values), entry)?.collect()
-            })
-            .map_err(|error| StateError::new(store, error))
+        let mut statement = self.connection.prepare_cached(&sql)?;
+        let entry =
+            |row: &Row<'_>| Ok((Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?), Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?)));
+        statement.query_map(params_from_iter(values), entry)?.collect()
     }
-}
-
-/// Writes one store's changes, in order of key, so that those on one page meet. Returns how many there were.
-pub(super) fn write(connection: &Connection, id: i64, changes: &StoreChanges<'_>) -> rusqlite::Result<usize> {
-    // OR REPLACE on a table whose only index is its primary key: one descent, no look for conflicts.
-    let mut put = connection.prepare_cached("INSERT OR REPLACE INTO entries (store, partition, key, value) VALUES (?, ?, ?, ?)")?;
-    let mut delete = connection.prepare_cached("DELETE FROM entries WHERE store = ? AND partition = ? AND key = ?")?;
-    for (key, value) in changes.entries() {
-        match value {
-            Some(value) => put.execute((id, changes.store.partition, &**key, &**value))?,
-            None => delete.execute((id, changes.store.partition, &**key))?,
-        };
-    }
-    Ok(changes.len())
 }
 
 /// The id of a store of an application, which is made if it is new. By its name, since its place may change between versions.

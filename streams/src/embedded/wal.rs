@@ -36,6 +36,10 @@ impl Wal {
         Wal { file: file.into(), pages: 0, limit, is_there: true, last_commit: Instant::now() }
     }
 
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// A commit wrote about this many pages.
     pub(super) fn grew(&mut self, pages: usize) {
         self.pages += pages;
@@ -63,25 +67,32 @@ impl Wal {
         None
     }
 
-    /// Copies everything into the file and cuts the write-ahead log off. A reader that holds a snapshot keeps it from that.
-    pub(super) fn truncate(&mut self, connection: &Connection) {
-        self.checkpoint(connection, "TRUNCATE");
+    /// Copies everything into the file, syncs that, and cuts the write-ahead log off; whether it did. A reader that holds a snapshot
+    /// keeps it from that.
+    pub(super) fn truncate(&mut self, connection: &Connection) -> bool {
+        let done = self.checkpoint(connection, "TRUNCATE");
         self.is_there = false;
         let left = fs::metadata(&self.file).map_or(0, |file| file.len());
         if left > 0 {
             tracing::debug!(bytes = left, "the write-ahead log could not be cut off: a reader holds a snapshot");
         }
+        done
     }
 
-    fn checkpoint(&mut self, connection: &Connection, mode: &str) {
+    /// Whether no reader was in the way.
+    fn checkpoint(&mut self, connection: &Connection, mode: &str) -> bool {
         self.pages = 0;
         // Failing is harmless: the next one does the work of this one. So it waits for no reader either.
         let outcome = connection
             .busy_timeout(Duration::ZERO)
-            .and_then(|()| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())))
-            .and_then(|()| connection.busy_timeout(database::BUSY_TIMEOUT));
-        if let Err(error) = outcome {
-            tracing::warn!(%error, mode, "a checkpoint failed");
+            .and_then(|()| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0)))
+            .and_then(|busy| connection.busy_timeout(database::BUSY_TIMEOUT).map(|()| busy));
+        match outcome {
+            Ok(busy) => busy == 0,
+            Err(error) => {
+                tracing::warn!(%error, mode, "a checkpoint failed");
+                false
+            }
         }
     }
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::driver::{Budget, Driver, RoundError, World};
-use super::entry_cache::EntryCache;
 use super::folder_lock::FolderLock;
 use super::housekeeping::{Housekeeping, Slice};
 use super::jobs::{Job, Pending};
+use super::journal::{Journal, Step};
 use super::log::Shared;
 use super::round::{Round, answer};
 use super::streams::{State, Status, StreamsConfig};
+use super::syncer::Syncer;
 use super::trouble::{Trouble, check_room};
 use super::wal::Wal;
 use super::{LogError, TopicConfig, database, topics};
@@ -30,7 +31,7 @@ pub(super) struct Writer {
     connection: Connection,
     round: Round,
     driver: Option<Driver>,
-    cache: RefCell<EntryCache>,
+    journal: RefCell<Journal>,
     /// Rounds are this many times longer than configured, 1 to 4: doubled while there is a backlog.
     stretch: u32,
     housekeeping: Housekeeping,
@@ -39,27 +40,35 @@ pub(super) struct Writer {
     /// Pause of the trouble that passed last, until a commit succeeds.
     last_pause: Option<Duration>,
     wal: Wal,
+    syncer: Syncer,
+    /// A sync failed: what was committed may not last, until all of it is copied into the file.
+    sync_failed: bool,
     _lock: FolderLock,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, connection: Connection, lock: FolderLock) -> Result<Writer, LogError> {
         let wal = Wal::new(&shared.folder, shared.options.min_free_bytes);
+        let woken = shared.clone();
+        let syncer = Syncer::of_file(wal.file().to_owned(), move || woken.jobs.wake())?;
         let housekeeping = Housekeeping::new(&connection)?;
         let last_slice = Instant::now();
-        let cache = RefCell::new(EntryCache::new(shared.options.store_cache_bytes));
+        let journal = Journal::open(&connection, shared.options.store_buffer_bytes);
+        let journal = RefCell::new(journal.map_err(|error| LogError::sqlite("reading the journal of the stores", error))?);
         Ok(Writer {
             shared,
             connection,
             round: Round::default(),
             driver: None,
-            cache,
+            journal,
             stretch: 1,
             housekeeping,
             last_slice,
             trouble: None,
             last_pause: None,
             wal,
+            syncer,
+            sync_failed: false,
             _lock: lock,
         })
     }
@@ -69,6 +78,7 @@ impl Writer {
         loop {
             self.gather();
             self.work();
+            self.look_at_syncs();
             if self.last_slice.elapsed() >= SLICE_UNDER_LOAD {
                 self.keep_house();
             }
@@ -86,6 +96,7 @@ impl Writer {
             self.look_at_trouble();
         }
         self.stop_streams();
+        self.syncer.wait();
         self.wal.truncate(&self.connection);
     }
 
@@ -138,7 +149,7 @@ impl Writer {
             bytes: options.max_round_bytes * (1 + self.stretch as usize),
             until: Instant::now() + options.commit_interval * self.stretch,
         };
-        let world = World { connection: &self.connection, catalog: &self.shared.catalog, clock: &*options.clock, cache: &self.cache };
+        let world = World { connection: &self.connection, catalog: &self.shared.catalog, clock: &*options.clock, journal: &self.journal };
         let Err(error) = driver.run(&mut self.round, world, budget) else {
             self.stretch = if driver.has_work() { (self.stretch * 2).min(4) } else { 1 };
             return;
@@ -233,8 +244,7 @@ impl Writer {
         let ids = topology.tasks(&partitions).map_err(|error| refused(error.to_string()))?;
         let sources: Vec<String> = topology.source_topics().map(ToString::to_string).collect();
         topics::create_group(&self.connection, catalog, &application, &sources)?;
-        let world = World { connection: &self.connection, catalog, clock: &*self.shared.options.clock, cache: &self.cache };
-        self.cache.borrow_mut().clear();
+        let world = World { connection: &self.connection, catalog, clock: &*self.shared.options.clock, journal: &self.journal };
         self.driver = Some(Driver::assigned(topology, config, status, ids, world)?);
         Ok(())
     }
@@ -259,7 +269,7 @@ impl Writer {
         if let Some(trouble) = &self.trouble {
             return Err(trouble.error.clone());
         }
-        let outcome = job(self);
+        let outcome = job(self).and_then(|()| self.settle());
         if let Err(error) = &outcome
             && error.is_disk_trouble()
         {
@@ -268,23 +278,42 @@ impl Writer {
         outcome
     }
 
+    /// Waits until everything that was committed is durable.
+    fn settle(&mut self) -> Result<(), LogError> {
+        self.syncer.wait();
+        self.look_at_syncs();
+        self.trouble.as_ref().map_or(Ok(()), |trouble| Err(trouble.error.clone()))
+    }
+
+    fn look_at_syncs(&mut self) {
+        if let Some(error) = self.syncer.take_failure() {
+            self.sync_failed = true;
+            self.note_trouble(&error);
+        }
+    }
+
     fn commit(&mut self) {
         let topology_changed = self.driver.as_ref().is_some_and(Driver::has_changes);
         if self.round.is_empty() && !topology_changed {
             if let Some(driver) = &mut self.driver {
-                driver.committed(&self.cache);
+                driver.committed();
             }
             return;
         }
         let mut round = std::mem::take(&mut self.round);
         match self.write(&mut round) {
-            Ok(entries) => {
+            Ok(step) => {
                 self.last_pause = None;
-                self.wal.grew(round.bytes / 4096 + round.records.len() / 8 + entries + 4);
+                let store_pages = step.as_ref().map_or(0, Step::pages);
+                self.wal.grew(round.bytes / 4096 + round.records.len() / 8 + store_pages + 4);
                 round.committed();
-                if let Some(driver) = &mut self.driver {
-                    driver.committed(&self.cache);
+                if let Some(step) = step {
+                    self.journal.get_mut().committed(step);
                 }
+                if let Some(driver) = &mut self.driver {
+                    driver.committed();
+                }
+                self.syncer.sync(round);
                 self.wal.after_commit(&self.connection);
             }
             Err(error) => {
@@ -295,7 +324,7 @@ impl Writer {
                         connection: &self.connection,
                         catalog: &self.shared.catalog,
                         clock: &*self.shared.options.clock,
-                        cache: &self.cache,
+                        journal: &self.journal,
                     };
                     driver.abort(world);
                 }
@@ -303,15 +332,16 @@ impl Writer {
         }
     }
 
-    /// One transaction; returns how many entries of stores it changed.
-    fn write(&mut self, round: &mut Round) -> Result<usize, LogError> {
+    /// One transaction; returns what it did to the stores.
+    fn write(&mut self, round: &mut Round) -> Result<Option<Step>, LogError> {
         check_room(&self.shared.folder, self.shared.options.min_free_bytes)?;
         let failed = |error| LogError::sqlite("committing a round", error);
         let transaction = topics::begin(&self.connection).map_err(failed)?;
         round.write(&transaction).map_err(failed)?;
-        let entries = self.driver.as_ref().map_or(Ok(0), |driver| driver.write(&transaction)).map_err(failed)?;
+        let write = |driver: &Driver| driver.write(&transaction, &self.journal.borrow());
+        let step = self.driver.as_ref().map(write).transpose().map_err(failed)?;
         transaction.commit().map_err(failed)?;
-        Ok(entries)
+        Ok(step)
     }
 
     /// Chores while nothing waits; returns when to wake up at the latest.
@@ -336,8 +366,15 @@ impl Writer {
     /// When it is time: tries whether the cause is gone.
     fn look_at_trouble(&mut self) {
         let Some(mut trouble) = self.trouble.take_if(|trouble| trouble.look_again <= Instant::now()) else { return };
-        // A truncated write-ahead log may be all the room that is needed.
-        self.wal.truncate(&self.connection);
+        self.syncer.wait();
+        self.sync_failed |= self.syncer.take_failure().is_some();
+        // A truncated write-ahead log may be all the room that is needed. After a failed sync nothing is sure to last before that.
+        let all_in_file = self.wal.truncate(&self.connection);
+        if self.sync_failed && !all_in_file {
+            trouble.goes_on();
+            self.trouble = Some(trouble);
+            return;
+        }
         let options = &self.shared.options;
         let reopened = check_room(&self.shared.folder, options.min_free_bytes)
             .and_then(|()| database::open_writer(&self.shared.folder, options.cache_bytes));
@@ -345,6 +382,9 @@ impl Writer {
             Ok(connection) => {
                 tracing::info!("The log can write again.");
                 self.connection = connection;
+                if std::mem::take(&mut self.sync_failed) {
+                    self.shared.catalog.all_is_durable();
+                }
                 self.last_pause = Some(trouble.pause());
                 self.shared.trouble.send_replace(None);
             }
