@@ -137,8 +137,9 @@ impl Round {
         Ok(())
     }
 
-    /// After the commit, before the sync.
-    pub(super) fn committed(&self) {
+    /// After the commit, before the sync: the records are in the file, and leave the memory.
+    pub(super) fn committed(&mut self) {
+        self.records = Vec::new();
         for (partition, next) in self.next.values() {
             partition.committed_end.store(*next, Ordering::Release);
         }

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use super::LogError;
 use super::round::Round;
 
-/// Rounds that may be committed and not yet durable: the writer waits before it makes more.
-const AHEAD: usize = 2;
+/// Rounds that may wait for the sync under way to end: none, so the writer is one round ahead.
+const WAITING: usize = 0;
 
 enum Work {
     Round(Round),
@@ -39,7 +39,7 @@ impl Syncer {
         mut sync: impl FnMut() -> io::Result<()> + Send + 'static,
         failed: impl Fn() + Send + 'static,
     ) -> Result<Syncer, LogError> {
-        let (work, queue) = mpsc::sync_channel::<Work>(AHEAD);
+        let (work, queue) = mpsc::sync_channel::<Work>(WAITING);
         let failure = Arc::new(Mutex::new(None));
         let noted = failure.clone();
         let run = move || {
