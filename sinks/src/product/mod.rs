@@ -267,7 +267,7 @@ impl Sink {
         }
     }
 
-    /// The fence belongs to one log: in another one (a new data folder) the same write ids are other writes.
+    /// The fence's ids are of one log: in another one (a new data folder) the same write ids are other writes.
     async fn own_fence(&self, db: &mut PgConnection) -> Result<(), Trouble> {
         let name = format!("{}.log", self.options.system);
         let log = match self.cursors.get(&name) {
@@ -278,17 +278,11 @@ impl Sink {
                 log
             }
         };
-        let changed = sqlx::query("UPDATE concord.products SET log = $2 WHERE system = $1 AND log IS DISTINCT FROM $2")
+        sqlx::query("UPDATE concord.products SET log = $2::uuid WHERE system = $1 AND log IS DISTINCT FROM $2::uuid")
             .bind(self.options.system.as_str())
             .bind(&log)
-            .execute(&mut *db)
+            .execute(db)
             .await?;
-        if changed.rows_affected() > 0 {
-            sqlx::query("DELETE FROM concord.fence WHERE split_part(write_id, ':', 2) = $1")
-                .bind(self.options.system.as_str())
-                .execute(db)
-                .await?;
-        }
         Ok(())
     }
 }
