@@ -2,6 +2,7 @@
 //!
 //! - [`config`]: the table as configured; [`table`]: as the database has it, with the pieces of SQL that name its columns
 //! - [`slot`]: a row's columns ⇄ a customer's fields (pure)
+//! - [`connect`]: a pool of connections
 //! - [`attach`]: the schema `concord`, and the triggers of [`trigger`] on the table
 //! - [`read`]: records read into the outbox
 //! - [`error`]: what an error of the database means
@@ -10,6 +11,7 @@
 
 pub mod attach;
 pub mod config;
+pub mod connect;
 pub mod error;
 pub mod read;
 pub mod slot;
@@ -18,6 +20,7 @@ pub mod trigger;
 
 pub use attach::{AttachError, Attached, attach, detach, migrate, open, prepare};
 pub use config::{ConfigError, TableConfig, literal, quote};
+pub use connect::pool;
 pub use error::{Fault, Refusal, classify};
 pub use read::{Incarnation, Reader};
 pub use slot::{AddressLine, Shape, Slot};

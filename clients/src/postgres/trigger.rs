@@ -7,8 +7,9 @@
 //! - A trigger of the owner's may have changed the same rows while the statement ran (it fires before the end of the
 //!   statement): the nested statement's outbox rows are there already. `concord.nested` tells, and rows are then shown as
 //!   they are in the table now, not as the statement left them.
-//! - The sink's own writes (`concord.writing`, rows in `pg_temp.concord_batch`) are left to the sink, which reports them
-//!   as it finds them when all triggers have run.
+//! - The sink's own writes (`concord.writing`; rows that it has looked at are in `pg_temp.concord_batch`) are left to the
+//!   sink, which reports them. `concord.wrote` and `concord.nested` tell it whether its statement changed just what it
+//!   returned; if not, it reads its rows back when all triggers have run.
 
 use super::{
     config::{literal, quote},
@@ -98,13 +99,10 @@ impl Text<'_> {
     moved   bigint;
 BEGIN
     IF ours AND depth = 1 THEN
-        -- The sink's own statement changes its batch's rows alone.
+        -- The sink's own statement changes its batch's rows alone. (More, by a cascade: it counts them.)
+        PERFORM set_config('concord.wrote', (SELECT count(*) FROM new_rows)::text, true);
         RETURN NULL;
     ELSIF ours THEN
-        IF NOT EXISTS (SELECT {old_key} FROM old_rows o EXCEPT SELECT b.row_key FROM pg_temp.concord_batch b)
-           AND NOT EXISTS (SELECT {new_key} FROM new_rows n EXCEPT SELECT b.row_key FROM pg_temp.concord_batch b) THEN
-            RETURN NULL;
-        END IF;
         INSERT INTO concord.outbox (kind, system, external_id, incarnation, shape, stamp, fields, previous)
         SELECT 'u', {system}, {id_t}, coalesce(i.incarnation, 0), {shape}, {stamp_t}, {fields_t}, {previous_t}
         FROM old_rows o JOIN {t} t ON {key_t} = {old_key} LEFT JOIN {again_t}

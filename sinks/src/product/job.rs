@@ -37,6 +37,15 @@ impl Job {
         }
     }
 
+    /// What it sets and expects, slot by slot.
+    pub fn slots(&self, shape: &Shape) -> Slots {
+        match &self.action {
+            Action::Write(write) => Slots { set: shape.encode(&write.set), expected: shape.encode(&write.expected) },
+            Action::Create(create) => Slots { set: with_values(shape, create), expected: Vec::new() },
+            Action::Read(_) | Action::Delete(_) => Slots::default(),
+        }
+    }
+
     /// The field of a refusal: the first that the database named and that we set.
     pub fn refused_field(&self, named: &[Field]) -> Option<Field> {
         let set = self.set()?;
@@ -49,34 +58,51 @@ pub fn own_key(create: &Create) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, create.key.as_bytes())
 }
 
-/// A batch's rows as COPY text, and for each job the slots that it sets.
-pub fn copy_text(jobs: &[&Job], table: &Table, shape: &Shape, without_values: bool) -> (String, Vec<u64>) {
-    let (mut text, mut masks) = (String::with_capacity(jobs.len() * 160), Vec::with_capacity(jobs.len()));
-    for (n, job) in jobs.iter().enumerate() {
-        let (set, expected) = match &job.action {
-            _ if without_values => (None, None),
-            Action::Write(write) => (Some(shape.encode(&write.set)), Some(shape.encode(&write.expected))),
-            Action::Create(create) => (Some(with_values(shape, create)), None),
-            Action::Read(_) | Action::Delete(_) => (None, None),
-        };
-        let mask = set.iter().flatten().enumerate().filter(|(_, s)| s.is_some()).fold(0, |mask, (n, _)| mask | 1 << n);
-        masks.push(mask);
+/// A request's values as the table's columns hold them; none for a slot that is not concerned.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Slots {
+    pub set: Vec<Option<String>>,
+    pub expected: Vec<Option<String>>,
+}
+
+/// The slots that have a value, a bit for each.
+pub fn mask(values: &[Option<String>]) -> u64 {
+    values.iter().enumerate().filter(|(_, value)| value.is_some()).fold(0, |mask, (n, _)| mask | 1 << n)
+}
+
+/// The slots of a mask, in order.
+pub fn bits(mask: u64) -> impl Iterator<Item = usize> {
+    (0..64).filter(move |n| mask & 1 << n != 0)
+}
+
+/// The fence's id of a write id (or of a create's key), in the fence of one log.
+pub fn fence_id(log: Uuid, write_id: &str) -> Uuid {
+    Uuid::new_v5(&log, write_id.as_bytes())
+}
+
+/// Some of the batch's rows as COPY text. `slots`: of every request of the batch.
+pub fn copy_text(jobs: &[&Job], rows: &[usize], slots: &[Slots], table: &Table, log: Uuid) -> String {
+    let mut text = String::with_capacity(rows.len() * 160);
+    for &n in rows {
+        let (job, slots) = (jobs[n], &slots[n]);
+        let write_id = job.write_id().map(WriteId::to_string);
         // Writing to a String cannot fail.
         let _ = write!(text, "{n}");
-        field(&mut text, job.write_id().map(WriteId::to_string).as_deref());
+        field(&mut text, write_id.as_deref().map(|id| fence_id(log, id).to_string()).as_deref());
+        field(&mut text, write_id.as_deref());
         let is_create = matches!(job.action, Action::Create(_));
         field(&mut text, (!is_create).then_some(job.key.as_str()));
         field(&mut text, (!is_create && table.key.kind.accepts(&job.key)).then_some(job.key.as_str()));
         let incarnation = if let Action::Write(write) = &job.action { Some(write.incarnation.to_string()) } else { None };
         field(&mut text, incarnation.as_deref());
-        for slot in 0..shape.slots.len() {
-            let value = |of: &Option<Vec<Option<String>>>| of.as_ref().and_then(|v| v[slot].clone());
-            field(&mut text, value(&set).as_deref());
-            field(&mut text, value(&expected).as_deref());
+        for slot in 0..table.columns.len() {
+            let value = |of: &'_ [Option<String>]| of.get(slot).cloned().flatten();
+            field(&mut text, value(&slots.set).as_deref());
+            field(&mut text, value(&slots.expected).as_deref());
         }
         text.push('\n');
     }
-    (text, masks)
+    text
 }
 
 /// What a new row is given: its values, no empty ones, so that the table's own defaults stay.

@@ -19,10 +19,7 @@ use futures_util::future::select_all;
 use job::Job;
 use queue::{Place, Queue, Turn};
 use schemas::{AvroCodec, Registry, Request, System, value_subject};
-use sqlx::{
-    ConnectOptions, PgConnection,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{ConnectOptions, PgConnection};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use streams::{
     ConsumerRecord, Headers, ProducerRecord, TopicPartition, dlq_headers,
@@ -42,9 +39,6 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 const DEAD_LETTERS: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a decided write stays in the fence: longer than its request stays in its topic.
 const FENCE: &str = "60 days";
-
-/// How long a connection may take; the database is away then.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the sink writes to.
 #[derive(Debug, Clone)]
@@ -130,10 +124,7 @@ impl Sink {
 
     /// Works over one connection until it fails.
     async fn serve(&self, shutdown: &CancellationToken, pause: &mut Duration) -> Result<(), Trouble> {
-        // The parser's own message would repeat the address, password and all.
-        let wrong = |_| sqlx::Error::Configuration("DATABASE_URL is not a postgres:// address".into());
-        let connect: PgConnectOptions = self.options.database_url.parse().map_err(wrong)?;
-        let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(PATIENCE).connect_lazy_with(connect.clone());
+        let pool = postgres::pool(&self.options.database_url, 2)?;
         let attached = tokio::select! {
             attached = postgres::open(&pool, &self.options.system, &self.options.table) => attached?,
             () = shutdown.cancelled() => return Ok(()),
@@ -142,7 +133,7 @@ impl Sink {
         self.own_fence(&mut one).await?;
         drop(one);
         pool.close().await;
-        let mut writer = Writer::new(connect.connect().await?, &self.options.system, attached).await?;
+        let mut writer = Writer::new(pool.connect_options().connect().await?, &self.options.system, attached).await?;
         let mut queue = Queue::default();
         let mut ends = Vec::with_capacity(self.requests.len());
         for tp in &self.requests {
@@ -276,7 +267,7 @@ impl Sink {
         }
     }
 
-    /// The fence belongs to one log: in another one (a new data folder) the same write ids are other writes.
+    /// The fence's ids are of one log: in another one (a new data folder) the same write ids are other writes.
     async fn own_fence(&self, db: &mut PgConnection) -> Result<(), Trouble> {
         let name = format!("{}.log", self.options.system);
         let log = match self.cursors.get(&name) {
@@ -287,17 +278,11 @@ impl Sink {
                 log
             }
         };
-        let changed = sqlx::query("UPDATE concord.products SET log = $2 WHERE system = $1 AND log IS DISTINCT FROM $2")
+        sqlx::query("UPDATE concord.products SET log = $2::uuid WHERE system = $1 AND log IS DISTINCT FROM $2::uuid")
             .bind(self.options.system.as_str())
             .bind(&log)
-            .execute(&mut *db)
+            .execute(db)
             .await?;
-        if changed.rows_affected() > 0 {
-            sqlx::query("DELETE FROM concord.fence WHERE split_part(write_id, ':', 2) = $1")
-                .bind(self.options.system.as_str())
-                .execute(db)
-                .await?;
-        }
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ pub struct Statements {
     pub patience: String,
     /// Of these n, the fenced ones and those that have a row: (n, there, fenced).
     pub look_again: String,
-    pub fence: &'static str,
+    pub fence: String,
     pub delete: String,
     /// Of the creates with these normal e-mails, those whose e-mail a row has that we did not make; none without an e-mail column.
     pub same_email: Option<String>,
@@ -35,12 +35,19 @@ pub struct Statements {
     pub replace: String,
     /// From here on the trigger reports everything again; wakes the outbox's taker once this is committed.
     pub quiet: String,
-    quick_if: String,
-    quick_join: String,
-    quick_updates: FxHashMap<u64, Arc<str>>,
+    system: String,
+    again: String,
+    quick: FxHashMap<(u64, u64), Arc<str>>,
     updates: FxHashMap<u64, Arc<str>>,
     inserts: FxHashMap<u64, Arc<str>>,
 }
+
+/// The batch's rows that a statement is about. (Not `= ANY`: a plan for any array compares with each of its elements in turn.)
+const CHOSEN: &str = "b.n IN (SELECT unnest($1::integer[]))";
+
+/// Whether the last statement of [`Statements::quick`], which wrote $1 rows, changed nothing else in the table: the trigger
+/// counted as many, and no other trigger wrote to the table. What was told is what is stored then.
+pub const UNDISTURBED: &str = "SELECT coalesce(current_setting('concord.wrote', true) = $1::text AND coalesce(current_setting('concord.nested', true), '') IN ('', '0'), false)";
 
 /// How long a batch that has compared nothing yet may wait for a lock: then it finds out which rows are busy.
 const QUICK_MS: u32 = 20;
@@ -68,7 +75,7 @@ impl Statements {
         Statements {
             begin: format!("BEGIN; SET LOCAL lock_timeout = {QUICK_MS}; SET LOCAL concord.writing = {system}"),
             batch: format!(
-                "CREATE TEMPORARY TABLE IF NOT EXISTS concord_batch (n integer, write_id text, external_id text, row_key {}, incarnation bigint, {}) ON COMMIT DELETE ROWS",
+                "CREATE TEMPORARY TABLE IF NOT EXISTS concord_batch (n integer, fence uuid, write_id text, external_id text, row_key {}, incarnation bigint, {}) ON COMMIT DELETE ROWS",
                 table.key.sql_type,
                 columns.join(", ")
             ),
@@ -76,20 +83,21 @@ impl Statements {
             patience: format!("SET LOCAL lock_timeout = {LOCK_WAIT_MS}"),
             // Locked as an update locks it: rows that others' foreign keys point at are not busy.
             look: format!(
-                "SELECT b.n, {shows}, coalesce(i.incarnation, 0), f.write_id IS NOT NULL
+                "SELECT b.n, {shows}, coalesce(i.incarnation, 0), f.id IS NOT NULL
                  FROM pg_temp.concord_batch b JOIN {t} t ON {key} = b.row_key {again}
-                 LEFT JOIN concord.fence f ON f.write_id = b.write_id
-                 WHERE b.n = ANY ($1)
+                 LEFT JOIN concord.fence f ON f.id = b.fence
+                 WHERE {CHOSEN}
                  FOR NO KEY UPDATE OF t SKIP LOCKED",
                 shows = shows.join(" AND "),
                 again = again.replace("{id}", "b.external_id"),
             ),
             look_again: format!(
-                "SELECT b.n, {key} IS NOT NULL, f.write_id IS NOT NULL
-                 FROM pg_temp.concord_batch b LEFT JOIN {t} t ON {key} = b.row_key LEFT JOIN concord.fence f ON f.write_id = b.write_id
-                 WHERE b.n = ANY ($1)"
+                "SELECT b.n, {key} IS NOT NULL, f.id IS NOT NULL
+                 FROM pg_temp.concord_batch b LEFT JOIN {t} t ON {key} = b.row_key LEFT JOIN concord.fence f ON f.id = b.fence
+                 WHERE {CHOSEN}"
             ),
-            fence: "INSERT INTO concord.fence (write_id) SELECT b.write_id FROM pg_temp.concord_batch b WHERE b.n = ANY ($1) ORDER BY b.write_id",
+            // In the index's order: many at once touch each of its pages once.
+            fence: format!("INSERT INTO concord.fence (id) SELECT b.fence FROM pg_temp.concord_batch b WHERE {CHOSEN} ORDER BY b.fence"),
             same_email: email.map(|email| {
                 format!(
                     "SELECT DISTINCT a.n FROM unnest($1::integer[], $2::text[]) AS a(n, email) JOIN {t} t ON lower(btrim({email})) = a.email
@@ -98,7 +106,7 @@ impl Statements {
                 )
             }),
             ours: format!("UPDATE concord.incarnations SET ours = true WHERE system = {system} AND external_id = ANY ($1)"),
-            delete: format!("DELETE FROM {t} AS t USING pg_temp.concord_batch b WHERE b.n = ANY ($1) AND {key} = b.row_key RETURNING b.n"),
+            delete: format!("DELETE FROM {t} AS t USING pg_temp.concord_batch b WHERE {CHOSEN} AND {key} = b.row_key RETURNING b.n"),
             answers: format!(
                 "INSERT INTO concord.outbox (kind, system, external_id, incarnation, shape, stamp, fields, write_id, outcome, refused_field, reason, taken)
                  SELECT 'a', {system}, b.external_id, a.incarnation, {shape}, {stamp}, CASE WHEN {key} IS NOT NULL THEN {fields} END,
@@ -122,29 +130,59 @@ impl Statements {
                 "DELETE FROM concord.outbox WHERE number > $1 AND transaction = pg_current_xact_id() AND system = {system} AND external_id = ANY ($2) AND kind <> 'a'"
             ),
             quiet: format!("SET LOCAL concord.writing = ''; SELECT pg_notify('{}', {system})", clients::postgres::CHANNEL),
-            quick_if: format!(
-                "coalesce(i.incarnation, 0) = b.incarnation AND {}",
-                shows.join(" AND ")
-            ),
-            quick_join: again.replace("{id}", "b.external_id"),
-            quick_updates: FxHashMap::default(),
+            again: again.replace("{id}", "b.external_id"),
+            system,
+            quick: FxHashMap::default(),
             updates: FxHashMap::default(),
             inserts: FxHashMap::default(),
             attached,
         }
     }
 
-    /// Updates those rows of `$1` that are of the right incarnation and show what is expected; all set exactly these slots
-    /// (a bit for each).
-    pub fn quick_update(&mut self, mask: u64) -> Arc<str> {
-        let Statements { attached, quick_if, quick_join, quick_updates, .. } = self;
-        quick_updates.entry(mask).or_insert_with(|| update(&attached.table, mask, quick_join, &format!(" AND {quick_if}"))).clone()
+    /// Updates those rows that are of the right incarnation and show what is expected, and with them the fence and the
+    /// outbox; returns which these are. All set and expect exactly these slots (a bit for each).
+    ///
+    /// Binds arrays, an element a request: $1 n, $2 fence, $3 write id, $4 external id, $5 incarnation, then each slot that is
+    /// set, then each that is expected.
+    pub fn quick(&mut self, set: u64, expected: u64) -> Arc<str> {
+        let Statements { attached, system, again, quick, .. } = self;
+        let make = || {
+            let Attached { table, shape, .. } = &*attached;
+            let slots = |mask, letter| chosen(&table.columns, mask).map(move |(n, _)| format!("{letter}{n}"));
+            let values: Vec<String> = slots(set, 's').chain(slots(expected, 'e')).collect();
+            let types: String = (0..values.len()).map(|n| format!(", ${}::text[]", n + 6)).collect();
+            let names: String = values.iter().map(|name| format!(", {name}")).collect();
+            let shows: String =
+                chosen(&table.columns, expected).map(|(n, column)| format!(" AND {}", column.shows("t", &format!("b.e{n}")))).collect();
+            // What is written is told as it was stored: after the owner's triggers before the update. See [`UNDISTURBED`].
+            format!(
+                "WITH written AS (
+                   UPDATE {t} AS t SET {sets}
+                   FROM unnest($1::integer[], $2::uuid[], $3::text[], $4::text[], $5::bigint[]{types})
+                        AS b(n, fence, write_id, external_id, incarnation{names}) {again}
+                   WHERE {key} = {row_key} AND coalesce(i.incarnation, 0) = b.incarnation{shows}
+                   RETURNING b.n, b.fence, b.write_id, b.external_id, b.incarnation, {stamp} AS stamp, {fields} AS fields),
+                 fenced AS (INSERT INTO concord.fence (id) SELECT w.fence FROM written w ORDER BY w.fence),
+                 told AS (
+                   INSERT INTO concord.outbox (kind, system, external_id, incarnation, shape, stamp, fields, write_id, outcome)
+                   SELECT 'a', {system}, w.external_id, w.incarnation, {shape}, w.stamp, w.fields, w.write_id, 'd' FROM written w)
+                 SELECT w.n FROM written w",
+                t = table.sql(),
+                sets = assignments(table, set),
+                key = table.key_of("t"),
+                row_key = table.as_key("b.external_id"),
+                stamp = table.stamp_of("t"),
+                fields = table.fields_of("t"),
+            )
+            .into()
+        };
+        quick.entry((set, expected)).or_insert_with(make).clone()
     }
 
     /// Updates the rows of `$1`, which were compared before.
     pub fn update(&mut self, mask: u64) -> Arc<str> {
         let Statements { attached, updates, .. } = self;
-        updates.entry(mask).or_insert_with(|| update(&attached.table, mask, "", "")).clone()
+        updates.entry(mask).or_insert_with(|| update(&attached.table, mask)).clone()
     }
 
     /// Inserts one row that sets exactly these slots, with its fence row ($1 n, $2 fence key, $3 the row's key where the table
@@ -159,7 +197,7 @@ impl Statements {
                 values.push(table.as_key("$3"));
             }
             let (t, key, id) = (table.sql(), quote(&table.key.name), "::text");
-            let fence = "WITH f AS (INSERT INTO concord.fence (write_id) VALUES ($2))";
+            let fence = "WITH f AS (INSERT INTO concord.fence (id) VALUES ($2))";
             // $3 always has a place, so that every insert binds the same.
             if names.is_empty() {
                 return format!("{fence}, b AS (SELECT $1::integer, $3::text) INSERT INTO {t} AS t DEFAULT VALUES RETURNING t.{key}{id}")
@@ -176,15 +214,15 @@ impl Statements {
     }
 }
 
-fn update(table: &Table, mask: u64, join: &str, condition: &str) -> Arc<str> {
-    let sets: Vec<String> = chosen(&table.columns, mask)
-        .map(|(n, column)| format!("{} = {}", quote(&column.name), column.assigned(Some("t"), &format!("b.s{n}"))))
-        .collect();
-    let (t, key, sets) = (table.sql(), table.key_of("t"), sets.join(", "));
-    format!(
-        "UPDATE {t} AS t SET {sets} FROM pg_temp.concord_batch b {join} WHERE b.n = ANY ($1) AND {key} = b.row_key{condition} RETURNING b.n"
-    )
-    .into()
+fn update(table: &Table, mask: u64) -> Arc<str> {
+    let (t, key, sets) = (table.sql(), table.key_of("t"), assignments(table, mask));
+    format!("UPDATE {t} AS t SET {sets} FROM pg_temp.concord_batch b WHERE {CHOSEN} AND {key} = b.row_key RETURNING b.n").into()
+}
+
+fn assignments(table: &Table, mask: u64) -> String {
+    let each = chosen(&table.columns, mask)
+        .map(|(n, column)| format!("{} = {}", quote(&column.name), column.assigned(Some("t"), &format!("b.s{n}"))));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn chosen(columns: &[Column], mask: u64) -> impl Iterator<Item = (usize, &Column)> {

@@ -1,8 +1,8 @@
 //! A batch of requests, in one SQL transaction: look, decide, write, and tell.
 
 use super::{
-    job::{Job, copy_text, own_key},
-    statements::Statements,
+    job::{Job, Slots, bits, copy_text, fence_id, mask, own_key},
+    statements::{Statements, UNDISTURBED},
     verdict::{Found, Told, Verdict, Wish, decide},
 };
 use clients::postgres::{Attached, Fault, Reader, Refusal, Shape, Table, classify, error::code};
@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use schemas::{Action, Create, Field, System, normalise_email};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Postgres, Row, Transaction};
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// Creates that share one savepoint (and are made singly where one of them fails).
 const CREATES: usize = 50;
@@ -21,6 +22,10 @@ pub struct Writer {
     shape: Shape,
     statements: Statements,
     reader: Reader,
+    /// The log that the fence's ids are of.
+    log: Uuid,
+    /// No trigger of the owner's was seen to write to the table after our writes: what a write returns is what is stored.
+    undisturbed: bool,
 }
 
 /// How a batch is tried.
@@ -36,10 +41,11 @@ enum Mode {
 /// What one transaction is doing.
 struct Batch<'a> {
     jobs: &'a [&'a Job],
-    masks: Vec<u64>,
-    /// What is told of each request.
+    log: Uuid,
+    slots: Vec<Slots>,
+    /// What is still to be told of each request.
     told: BTreeMap<usize, (i64, Told)>,
-    /// Written and fenced in one step.
+    /// Written, fenced and told in one step.
     quick: FxHashSet<usize>,
     /// Decided, but not now.
     later: FxHashSet<usize>,
@@ -62,7 +68,9 @@ impl Writer {
         let (table, shape, reader) = (attached.table.clone(), attached.table.shape(), Reader::new(system, &attached));
         let statements = Statements::new(system, attached);
         db.execute(AssertSqlSafe(statements.batch.clone())).await?;
-        Ok(Writer { db, table, shape, statements, reader })
+        let log: Option<Uuid> =
+            sqlx::query_scalar("SELECT log FROM concord.products WHERE system = $1").bind(system.as_str()).fetch_one(&mut db).await?;
+        Ok(Writer { db, table, shape, statements, reader, log: log.unwrap_or_default(), undisturbed: true })
     }
 
     /// Carries the requests out, each about another record, and says which are finished: decided, with their answers in the
@@ -109,8 +117,8 @@ impl Writer {
     /// Forgets decided writes that are older than this (an SQL interval), a slice at a time.
     pub async fn prune(&mut self, older_than: &str) -> Result<(), sqlx::Error> {
         loop {
-            let slice = "DELETE FROM concord.fence WHERE write_id IN \
-                         (SELECT write_id FROM concord.fence WHERE at < now() - $1::interval LIMIT 10000)";
+            let slice = "DELETE FROM concord.fence WHERE id IN \
+                         (SELECT id FROM concord.fence WHERE at < now() - $1::interval LIMIT 10000)";
             let gone = sqlx::query(slice).bind(older_than).execute(&mut self.db).await?.rows_affected();
             if gone < 10_000 {
                 return Ok(());
@@ -135,18 +143,16 @@ impl Writer {
     }
 
     async fn attempt(&mut self, jobs: &[&Job], mode: &Mode) -> Result<Vec<bool>, sqlx::Error> {
-        let Writer { db, table, shape, statements, reader } = self;
+        let Writer { db, table, shape, statements, reader, log, undisturbed } = self;
         let mut tx = db.begin_with(AssertSqlSafe(statements.begin.clone())).await?;
         if matches!(mode, Mode::Immediate) {
             tx.execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
         }
-        let (text, masks) = copy_text(jobs, table, shape, matches!(mode, Mode::Refuse(_)));
-        let mut copy = tx.copy_in_raw(&statements.copy).await?;
-        copy.send(text.as_bytes()).await?;
-        copy.finish().await?;
+        let slots = |job: &&Job| if matches!(mode, Mode::Refuse(_)) { Slots::default() } else { job.slots(shape) };
         let mut batch = Batch {
             jobs,
-            masks,
+            log: *log,
+            slots: jobs.iter().map(slots).collect(),
             told: BTreeMap::new(),
             quick: FxHashSet::default(),
             later: FxHashSet::default(),
@@ -154,8 +160,14 @@ impl Writer {
             made: Vec::new(),
             replaced: Vec::new(),
         };
-        if matches!(mode, Mode::Normal) {
-            batch.quick(&mut tx, statements).await?;
+        if matches!(mode, Mode::Normal) && *undisturbed {
+            *undisturbed = batch.quick(&mut tx, statements, table).await?;
+        }
+        let rest: Vec<usize> = (0..jobs.len()).filter(|n| !batch.quick.contains(n)).collect();
+        if !rest.is_empty() {
+            let mut copy = tx.copy_in_raw(&statements.copy).await?;
+            copy.send(copy_text(jobs, &rest, &batch.slots, table, *log).into_bytes()).await?;
+            copy.finish().await?;
         }
         let found = batch.look(&mut tx, statements, reader).await?;
         let (mut updates, mut deletes): (BTreeMap<u64, Vec<i32>>, Vec<i32>) = (BTreeMap::new(), Vec::new());
@@ -188,7 +200,7 @@ impl Writer {
                 }
                 (Verdict::Update, _) => {
                     batch.told.insert(n, (incarnation, Told::Done));
-                    updates.entry(batch.masks[n]).or_default().push(number(n));
+                    updates.entry(mask(&batch.slots[n].set)).or_default().push(number(n));
                 }
                 (Verdict::Delete, _) => {
                     batch.told.insert(n, (incarnation, Told::Done));
@@ -221,31 +233,40 @@ impl Writer {
 }
 
 impl<'a> Batch<'a> {
-    /// The usual case in one statement: nobody has the rows locked, they show what is expected, and nothing is refused. Where
-    /// anything else comes up, nothing has happened, and each request is looked at.
-    async fn quick(&mut self, tx: &mut Transaction<'_, Postgres>, statements: &mut Statements) -> Result<(), sqlx::Error> {
-        let mut groups: BTreeMap<u64, Vec<i32>> = BTreeMap::new();
+    /// The usual case in one statement: nobody has the rows locked, they show what is expected, nothing is refused, and no
+    /// trigger of the owner's writes to the table in turn. Where anything else comes up, nothing has happened, and each
+    /// request is looked at.
+    ///
+    /// Returns false if it was such a trigger.
+    async fn quick(&mut self, tx: &mut Transaction<'_, Postgres>, statements: &mut Statements, table: &Table) -> Result<bool, sqlx::Error> {
+        let mut groups: BTreeMap<(u64, u64), Vec<Quick>> = BTreeMap::new();
         for (n, job) in self.jobs.iter().enumerate() {
-            if matches!(job.action, Action::Write(_)) && self.masks[n] != 0 {
-                groups.entry(self.masks[n]).or_default().push(number(n));
+            let (Action::Write(write), slots) = (&job.action, &self.slots[n]) else { continue };
+            let masks = (mask(&slots.set), mask(&slots.expected));
+            if masks.0 != 0 && table.key.kind.accepts(&job.key) {
+                let write_id = write.id.to_string();
+                let fence = fence_id(self.log, &write_id);
+                groups.entry(masks).or_default().push(Quick { n, key: &job.key, incarnation: write.incarnation, write_id, fence, slots });
             }
         }
         if groups.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let mut inner = tx.begin().await?;
         match quick(&mut inner, statements, groups).await {
-            Ok(done) => {
+            Ok(Some(done)) => {
                 inner.commit().await?;
-                for n in done {
-                    if let Action::Write(write) = &self.jobs[n].action {
-                        self.told.insert(n, (write.incarnation, Told::Done));
-                        self.quick.insert(n);
-                    }
-                }
-                Ok(())
+                self.quick.extend(done);
+                Ok(true)
             }
-            Err(error) if error.as_database_error().is_some() => inner.rollback().await,
+            Ok(None) => {
+                inner.rollback().await?;
+                Ok(false)
+            }
+            Err(error) if error.as_database_error().is_some() => {
+                inner.rollback().await?;
+                Ok(true)
+            }
             Err(error) => Err(error),
         }
     }
@@ -393,14 +414,15 @@ impl<'a> Batch<'a> {
         let creates =
             jobs.iter().enumerate().filter_map(|(n, job)| if let Action::Create(create) = &job.action { Some((n, create)) } else { None });
         let creates: Vec<_> = creates.collect();
-        let keys: Vec<&str> = creates.iter().map(|(_, create)| create.key.as_str()).collect();
-        let made: FxHashSet<String> = sqlx::query_scalar("SELECT write_id FROM concord.fence WHERE write_id = ANY ($1)")
+        let keys: Vec<Uuid> = creates.iter().map(|(_, create)| fence_id(self.log, &create.key)).collect();
+        let made: FxHashSet<Uuid> = sqlx::query_scalar("SELECT id FROM concord.fence WHERE id = ANY ($1)")
             .bind(&keys)
             .fetch_all(&mut **tx)
             .await?
             .into_iter()
             .collect();
-        let mut creates: Vec<_> = creates.into_iter().filter(|(_, create)| !made.contains(&create.key)).collect();
+        let is_made = |create: &Create| made.contains(&fence_id(self.log, &create.key));
+        let mut creates: Vec<_> = creates.into_iter().filter(|(_, create)| !is_made(create)).collect();
         let somebodys = same_email(tx, statements, &creates).await?;
         for n in &somebodys {
             let reason = "a record that was not made from here has this e-mail".to_owned();
@@ -419,10 +441,10 @@ impl<'a> Batch<'a> {
             let mut made = Vec::with_capacity(group.len());
             let mut failed = None;
             for (n, create) in &group {
-                let sql = statements.insert(self.masks[*n]);
+                let sql = statements.insert(mask(&self.slots[*n].set));
                 let row = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql.to_string()))
                     .bind(number(*n))
-                    .bind(&create.key)
+                    .bind(fence_id(self.log, &create.key))
                     .bind(own_key(create).to_string())
                     .fetch_optional(&mut *inner)
                     .await;
@@ -457,7 +479,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// The last statements: the fence, and one outbox row for each answer, from the rows as they are now.
+    /// The last statements: the fence, and one outbox row for each answer not told yet, from the rows as they are now.
     async fn tell(&mut self, tx: &mut Transaction<'_, Postgres>, statements: &Statements, before: i64) -> Result<(), sqlx::Error> {
         let jobs = self.jobs;
         let is_create = |n: usize| matches!(jobs[n].action, Action::Create(_));
@@ -466,7 +488,7 @@ impl<'a> Batch<'a> {
             .map(number)
             .collect();
         if !enter.is_empty() {
-            sqlx::query(statements.fence).bind(&enter).execute(&mut **tx).await?;
+            sqlx::query(AssertSqlSafe(statements.fence.clone())).bind(&enter).execute(&mut **tx).await?;
         }
         let mut replaced = std::mem::take(&mut self.replaced);
         replaced.extend(self.made.iter().map(|(_, id)| id.as_str()));
@@ -515,22 +537,46 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Compares, sets and fences; an id that is fenced already is an error.
+/// A write as the quick statement takes it.
+struct Quick<'a> {
+    n: usize,
+    fence: Uuid,
+    write_id: String,
+    key: &'a str,
+    incarnation: i64,
+    slots: &'a Slots,
+}
+
+/// Compares, sets, fences and tells; an id that is fenced already is an error. `None`: a trigger of the owner's wrote to the
+/// table, too.
 async fn quick(
     tx: &mut Transaction<'_, Postgres>,
     statements: &mut Statements,
-    groups: BTreeMap<u64, Vec<i32>>,
-) -> Result<Vec<usize>, sqlx::Error> {
-    let mut done: Vec<i32> = Vec::new();
-    for (mask, group) in groups {
-        let sql = statements.quick_update(mask);
-        let rows: Vec<i32> = sqlx::query_scalar(AssertSqlSafe(sql.to_string())).bind(group).fetch_all(&mut **tx).await?;
-        done.extend(rows);
+    groups: BTreeMap<(u64, u64), Vec<Quick<'_>>>,
+) -> Result<Option<Vec<usize>>, sqlx::Error> {
+    let mut done: Vec<usize> = Vec::new();
+    for ((set, expected), group) in groups {
+        let sql = statements.quick(set, expected);
+        let mut query = sqlx::query_scalar(AssertSqlSafe(sql.to_string()))
+            .bind(group.iter().map(|q| number(q.n)).collect::<Vec<_>>())
+            .bind(group.iter().map(|q| q.fence).collect::<Vec<_>>())
+            .bind(group.iter().map(|q| q.write_id.as_str()).collect::<Vec<_>>())
+            .bind(group.iter().map(|q| q.key).collect::<Vec<_>>())
+            .bind(group.iter().map(|q| q.incarnation).collect::<Vec<_>>());
+        for slot in bits(set) {
+            query = query.bind(group.iter().map(|q| q.slots.set[slot].as_deref()).collect::<Vec<_>>());
+        }
+        for slot in bits(expected) {
+            query = query.bind(group.iter().map(|q| q.slots.expected[slot].as_deref()).collect::<Vec<_>>());
+        }
+        let rows: Vec<i32> = query.fetch_all(&mut **tx).await?;
+        let undisturbed: bool = sqlx::query_scalar(UNDISTURBED).bind(rows.len().to_string()).fetch_one(&mut **tx).await?;
+        if !undisturbed {
+            return Ok(None);
+        }
+        done.extend(rows.into_iter().map(index));
     }
-    if !done.is_empty() {
-        sqlx::query(statements.fence).bind(&done).execute(&mut **tx).await?;
-    }
-    Ok(done.into_iter().map(index).collect())
+    Ok(Some(done))
 }
 
 /// Of these creates, those whose e-mail a record has that we did not make.

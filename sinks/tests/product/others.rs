@@ -40,6 +40,22 @@ async fn the_answer_shows_what_the_owners_triggers_made_of_the_write() {
 }
 
 #[tokio::test]
+async fn an_answer_shows_what_a_cascade_made_of_its_row() {
+    let mut product = Product::with(
+        "CREATE TABLE public.accounts (
+            id bigserial PRIMARY KEY, full_name text REFERENCES public.accounts (mail) ON UPDATE CASCADE, mail text UNIQUE,
+            phone text, city text, extra jsonb);
+         INSERT INTO public.accounts (id, full_name, mail) VALUES (1, NULL, 'a@x'), (2, 'a@x', 'b@x');",
+    )
+    .await;
+    let mut told = product
+        .apply(&[write(1, "1", &[("email", "a@x")], &[("email", "a@y")]), write(2, "2", &[("email", "b@x")], &[("email", "b@y")])])
+        .await;
+    told.sort();
+    assert_eq!(told, ["ad 1.0 - a@y", "ad 2.0 a@y b@y"]);
+}
+
+#[tokio::test]
 async fn what_a_deferred_trigger_does_after_our_answer_is_somebodys_edit() {
     let mut product = Product::with(&format!(
         "{ACCOUNTS}

@@ -14,7 +14,6 @@ mod take;
 use clients::postgres::{self, AttachError, TableConfig};
 use connect::{ConnectError, Cursors, Health, SourceError, topics};
 use schemas::{AvroCodec, Registry, SourceCustomer, System, value_subject};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use std::time::Duration;
 use streams::{
     TopicPartition,
@@ -22,9 +21,6 @@ use streams::{
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-/// How long a connection may take; the database is away then.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the source reads.
 #[derive(Debug, Clone)]
@@ -163,10 +159,7 @@ impl Source {
 
     /// Works until a connection fails.
     async fn serve(&self, shutdown: &CancellationToken) -> Result<(), Trouble> {
-        // The parser's own message would repeat the address, password and all.
-        let wrong = |_| sqlx::Error::Configuration("DATABASE_URL is not a postgres:// address".into());
-        let connect: PgConnectOptions = self.options.database_url.parse().map_err(wrong)?;
-        let pool = PgPoolOptions::new().max_connections(4).acquire_timeout(PATIENCE).connect_lazy_with(connect);
+        let pool = postgres::pool(&self.options.database_url, 4)?;
         let attached = tokio::select! {
             attached = postgres::open(&pool, &self.options.system, &self.options.table) => attached?,
             () = shutdown.cancelled() => return Ok(()),
