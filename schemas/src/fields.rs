@@ -1,7 +1,8 @@
 //! A customer's fields and their values.
 
+use crate::SortedMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 /// One field of a customer: what the merge decides about, one by one. `attributes.<key>`: each key is a field.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,7 +120,8 @@ impl Address {
 pub enum Value {
     #[default]
     Empty,
-    Text(Box<str>),
+    /// Shared: golden, base, what is sent and what is published are mostly one text.
+    Text(Arc<str>),
     Address(Box<Address>),
 }
 
@@ -208,7 +210,7 @@ impl<'de> Deserialize<'de> for Value {
 }
 
 /// Some fields with their values, e.g. what a write sets. `Empty` clears.
-pub type Values = BTreeMap<Field, Value>;
+pub type Values = SortedMap<Field, Value>;
 
 /// A snapshot of a record: all mapped fields as its system shows them. What is absent has no value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -224,19 +226,20 @@ pub struct CustomerFields {
 impl CustomerFields {
     /// The field's value; [`Value::Empty`] where there is none.
     pub fn get(&self, field: &Field) -> Value {
-        match field {
-            Field::Name => self.name.clone().into(),
-            Field::Email => self.email.clone().into(),
-            Field::Phone => self.phone.clone().into(),
-            Field::Address => self.address.clone().into(),
-            Field::Attribute(key) => self.attributes.get(&**key).cloned().into(),
-        }
+        let text = match field {
+            Field::Name => &self.name,
+            Field::Email => &self.email,
+            Field::Phone => &self.phone,
+            Field::Address => return self.address.clone().into(),
+            Field::Attribute(key) => return self.attributes.get(&**key).map_or(Value::Empty, |text| text.as_str().into()),
+        };
+        text.as_deref().map_or(Value::Empty, Value::from)
     }
 
     /// Sets a field, or clears it with [`Value::Empty`]. A value of the wrong shape (a text for the address) clears it.
     pub fn set(&mut self, field: &Field, value: Value) {
         let text = |value: Value| match value {
-            Value::Text(text) => Some(String::from(text)),
+            Value::Text(text) => Some(text.to_string()),
             _ => None,
         };
         match field {
@@ -260,16 +263,9 @@ impl CustomerFields {
 
     /// The fields that have a value, with it.
     pub fn values(&self) -> Values {
-        let mut fields: Vec<Field> = vec![Field::Name, Field::Email, Field::Phone, Field::Address];
-        fields.extend(self.attributes.keys().map(Field::attribute));
-        fields
-            .into_iter()
-            .map(|f| {
-                let v = self.get(&f);
-                (f, v)
-            })
-            .filter(|(_, v)| !v.is_empty())
-            .collect()
+        let own = [Field::Name, Field::Email, Field::Phone, Field::Address].into_iter();
+        let fields = own.chain(self.attributes.keys().map(Field::attribute));
+        fields.map(|field| (field.clone(), self.get(&field))).filter(|(_, value)| !value.is_empty()).collect()
     }
 }
 

@@ -1,7 +1,12 @@
 //! Identifiers. Each is a type of its own, so that one is never taken for another.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    cell::RefCell,
+    fmt::{self, Write as _},
+    str::FromStr,
+    sync::Arc,
+};
 use uuid::Uuid;
 
 /// Namespace of every customer id that Concord mints (itself a UUIDv5 of the DNS name `concord`).
@@ -37,8 +42,7 @@ impl System {
 }
 
 /// A customer's id inside one system, as that system writes it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExternalId(Arc<str>);
 
 impl ExternalId {
@@ -141,7 +145,18 @@ impl FromStr for WriteId {
         };
         let id = WriteId { customer: customer.parse().map_err(|_| wrong())?, system: System::new(system).map_err(|_| wrong())?, attempt };
         // One text per id: "create0.0", "+1" or an upper-case UUID is somebody else's text.
-        if id.to_string() == text { Ok(id) } else { Err(wrong()) }
+        let mut rest = Rest(text);
+        if write!(rest, "{id}").is_ok() && rest.0.is_empty() { Ok(id) } else { Err(wrong()) }
+    }
+}
+
+/// What is left of a text behind what is written to it, as long as it is the same.
+struct Rest<'a>(&'a str);
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 
@@ -189,14 +204,33 @@ macro_rules! debug_as_text {
 }
 debug_as_text!(System, ExternalId, CustomerId, WriteId);
 
-/// On the wire these are strings.
-macro_rules! serde_as_text {
-    ($($id:ty),*) => { $(
-        impl Serialize for $id {
-            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                s.collect_str(self)
+thread_local! {
+    /// Names that were read on this thread. There are a few, and each stands in every message and every customer.
+    static READ: RefCell<Vec<System>> = const { RefCell::new(Vec::new()) };
+}
+
+/// More names than this are no configuration's.
+const READ_AT_MOST: usize = 64;
+
+impl System {
+    /// The name that a text is, without a copy where it was read before.
+    fn read(text: &str) -> Result<Self, IdError> {
+        READ.with_borrow_mut(|read| {
+            if let Some(system) = read.iter().find(|system| system.as_str() == text) {
+                return Ok(system.clone());
             }
-        }
+            let system = System::new(text)?;
+            if read.len() < READ_AT_MOST {
+                read.push(system.clone());
+            }
+            Ok(system)
+        })
+    }
+}
+
+/// On the wire these are strings.
+macro_rules! read_as_text {
+    ($($id:ident: $read:expr),*) => { $(
         impl<'de> Deserialize<'de> for $id {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 struct Text;
@@ -206,7 +240,8 @@ macro_rules! serde_as_text {
                         f.write_str(stringify!($id))
                     }
                     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$id, E> {
-                        text.parse().map_err(E::custom)
+                        let read: Result<$id, IdError> = $read(text);
+                        read.map_err(E::custom)
                     }
                 }
                 d.deserialize_str(Text)
@@ -214,7 +249,31 @@ macro_rules! serde_as_text {
         }
     )* };
 }
-serde_as_text!(System, CustomerId, WriteId);
+read_as_text!(System: System::read, ExternalId: |id| Ok(ExternalId::new(id)), CustomerId: str::parse, WriteId: str::parse);
+
+impl Serialize for System {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+impl Serialize for ExternalId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+impl Serialize for CustomerId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+    }
+}
+
+impl Serialize for WriteId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
 
 #[cfg(test)]
 mod tests {

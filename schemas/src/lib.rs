@@ -1,6 +1,7 @@
 //! What Concord's topics carry: the messages of the sync protocol, their Avro schemas, and the wire between them.
 //!
 //! - [`ids`], [`fields`]: identifiers and a customer's fields, the words of everything else
+//! - [`sorted_map`]: a map of a few entries, as customers are made of
 //! - [`messages`]: one Rust type per Avro record; [`catalog`]: which `.avsc` and which topic it goes with
 //! - [`codec`]: a type to bytes and back, in Confluent's format ([`wire`]); data of another version of the schema are resolved ([`resolve`])
 //! - [`registry`]: subjects, versions and ids; it refuses a schema that could not read what is there ([`compatibility`])
@@ -19,6 +20,7 @@ pub mod registry;
 pub mod resolve;
 pub mod rules;
 pub mod schema;
+pub mod sorted_map;
 pub mod wire;
 
 pub use catalog::{Message, all, schema_of_topic};
@@ -30,4 +32,5 @@ pub use messages::*;
 pub use registry::{EncodeJsonError, Registry, RegistryError, SchemaRecord, value_subject};
 pub use rules::{Rule, holds};
 pub use schema::{Schema, SchemaError};
+pub use sorted_map::SortedMap;
 pub use wire::{SchemaId, WireError};

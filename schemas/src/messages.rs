@@ -7,6 +7,7 @@
 
 use crate::{CustomerFields, CustomerId, ExternalId, Field, System, Value, Values, WriteId};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
@@ -282,7 +283,7 @@ pub struct Walk {
 }
 
 /// `customers.unified`: one customer, everywhere. Key: customer id. A deleted one stays, without values.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UnifiedCustomer {
     pub customer_id: CustomerId,
     /// Counts what was published for this customer, from 1.
@@ -297,7 +298,7 @@ pub struct UnifiedCustomer {
 }
 
 /// A field's golden value and where it comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct GoldenField {
     pub field: Field,
     pub value: Value,
@@ -307,11 +308,11 @@ pub struct GoldenField {
     /// When it was edited, by that system's clock.
     pub edited_at: Millis,
     /// What chose it: `first`, `edit` (on top of the value before) or a conflict's rule.
-    pub rule: String,
+    pub rule: Cow<'static, str>,
 }
 
 /// A record linked to a customer, and how it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LinkedRecord {
     pub system: System,
     pub external_id: ExternalId,
@@ -331,7 +332,7 @@ pub struct LinkedRecord {
 }
 
 /// A value that a system refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RefusedValue {
     pub field: Field,
     pub value: Value,
@@ -390,7 +391,11 @@ pub struct Contender {
 /// [`Values`] on the wire: an array of records `FieldValue {field, value}`, in order of field.
 pub mod field_values {
     use super::{Field, Value, Values};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{
+        Deserialize, Deserializer, Serialize, Serializer,
+        de::{SeqAccess, Visitor},
+    };
+    use std::fmt;
 
     #[derive(Serialize)]
     struct Borrowed<'a> {
@@ -409,7 +414,20 @@ pub mod field_values {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Values, D::Error> {
-        let owned = Vec::<Owned>::deserialize(d)?;
-        Ok(owned.into_iter().map(|v| (v.field, v.value)).collect())
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Values;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("fields with their values")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Values, A::Error> {
+                let mut values = Values::new();
+                while let Some(Owned { field, value }) = list.next_element()? {
+                    values.insert(field, value);
+                }
+                Ok(values)
+            }
+        }
+        d.deserialize_seq(List)
     }
 }

@@ -40,7 +40,7 @@ pub fn value() -> impl Strategy<Value = Value> {
 }
 
 pub fn values() -> impl Strategy<Value = Values> {
-    collection::btree_map(field(), value(), 0..5)
+    collection::vec((field(), value()), 0..5).prop_map(|values| values.into_iter().collect())
 }
 
 pub fn fields() -> impl Strategy<Value = CustomerFields> {
@@ -188,7 +188,7 @@ pub fn unified() -> impl Strategy<Value = UnifiedCustomer> {
             external_id,
             event_id,
             edited_at,
-            rule,
+            rule: rule.into(),
         },
     );
     let refused = (field(), value(), text()).prop_map(|(field, value, reason)| RefusedValue { field, value, reason });

@@ -12,7 +12,7 @@ impl Customer {
     /// The question's record becomes the customer's replica in its system.
     pub(super) fn accept(&mut self, turn: &mut Turn<'_>, question: Question) {
         let Question { system, external_id, incarnation, by, ours, first, .. } = question;
-        let mut r = Replica::new(external_id, incarnation);
+        let mut r = Box::new(Replica::new(external_id, incarnation));
         if ours && self.made(&system, &mut r) {
             let unseen = first.answer.as_ref().is_some_and(|a| a.unseen && a.outcome == Outcome::Done);
             match first.fields {

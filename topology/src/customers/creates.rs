@@ -6,8 +6,8 @@ use super::{
     state::{Call, Creates, Customer, Pause, RING, Refusal, Write, forget_eldest},
     writes::{Due, refused_of},
 };
-use schemas::{Action, Answer, Attempt, ConflictKind, Create, Field, Outcome, Rule, System, Values, holds};
-use std::collections::{BTreeMap, BTreeSet};
+use schemas::{Action, Answer, Attempt, ConflictKind, Create, Field, Outcome, Rule, SortedMap, System, Values, holds};
+use std::collections::BTreeSet;
 
 impl Customer {
     /// There is no record in this imported, writable system: one is asked for, unless one is being made.
@@ -29,7 +29,7 @@ impl Customer {
             return None;
         }
         let mut set = Values::new();
-        let mut versions = BTreeMap::new();
+        let mut versions = SortedMap::new();
         for (field, golden) in self.golden.iter().filter(|(f, _)| config.mapping.maps(f)) {
             if creates.refused.get(field).is_none_or(|it| it.value != golden.value) {
                 set.insert(field.clone(), golden.value.clone());

@@ -13,7 +13,7 @@ const WINDOW: Millis = 60_000;
 impl Customer {
     /// A value was just chosen on top: is it the third time in a minute, with others in between?
     pub(super) fn flap_guard(&mut self, turn: &mut Turn<'_>, theirs: &Theirs<'_>) {
-        let flips = self.flips.entry(theirs.field.clone()).or_default();
+        let flips = self.flips.or_default(theirs.field.clone());
         flips.push(Flip { value: theirs.value.clone(), system: theirs.system.clone(), at: turn.now });
         forget_eldest(flips, FLIPS);
         // Only a value that is not golden is chosen, so between two times of the same value there was another.

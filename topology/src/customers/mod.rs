@@ -30,6 +30,7 @@ pub mod histories;
 pub mod identify;
 pub mod merge;
 pub mod notes;
+mod packed;
 mod processors;
 #[cfg(test)]
 mod properties;

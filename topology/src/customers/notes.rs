@@ -26,7 +26,7 @@ impl Replica {
     fn keep(&mut self, config: &Config, system: &System, notice: &Notice) {
         let ours = notice.ours(system).is_some();
         for change in notice.changes.iter().filter(|c| config.maps(system, &c.field)) {
-            let kept = self.notices.entry(change.field.clone()).or_default();
+            let kept = self.notices.or_default(change.field.clone());
             let twice = |n: &Noticed| !n.event_id.is_empty() && n.event_id == notice.event_id && n.new == change.new;
             if !kept.iter().any(twice) {
                 kept.push(Noticed::new(notice, ours, change.new.clone()));

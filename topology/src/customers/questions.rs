@@ -96,7 +96,7 @@ impl Customer {
     /// The question's record is a later incarnation of the one that takes part here, whose delete is still on its way.
     fn an_older_incarnation_is_gone(&mut self, turn: &mut Turn<'_>, q: &Question) {
         let older = |r: &super::state::Replica| !r.deleted && r.external_id == q.external_id && r.incarnation < q.incarnation;
-        if self.replicas.get(&q.system).is_some_and(older)
+        if self.replicas.get(&q.system).is_some_and(|r| older(r))
             && let Some(mut r) = self.replicas.remove(&q.system)
         {
             self.gone(turn, &q.system, &mut r, &[]);

@@ -1,13 +1,11 @@
 //! What `unify` remembers of one customer: what is true, what each record last showed, and what it was asked to write.
 //!
-//! Stored as Avro (schemas/state/customer.avsc), so that it evolves: a new field has a default there and here.
+//! Stored as Avro (schemas/state/Customer.avsc), so that it evolves: a new field has a default there and here. What the rest of a
+//! customer tells is not stored ([`packed`](super::packed)).
 
-use schemas::{Attempt, CustomerId, ExternalId, Field, Millis, Notice, System, Value, Values, WriteId};
+use schemas::{Attempt, CustomerId, ExternalId, Field, Millis, Notice, SortedMap, System, Value, Values, WriteId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeSet, fmt};
 
 /// How many of its last writes a replica remembers, and how many attempts a create.
 pub const RING: usize = 16;
@@ -18,7 +16,9 @@ pub const FLIPS: usize = 12;
 
 /// One customer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Customer {
+    #[serde(with = "super::packed::id_bytes")]
     pub id: CustomerId,
     /// Of the unified record last published.
     #[serde(default)]
@@ -30,7 +30,7 @@ pub struct Customer {
     pub deleted: bool,
     /// The golden values; a field that nobody chose yet is absent, which reads as (empty, 0, none, 0).
     #[serde(default)]
-    pub golden: BTreeMap<Field, Golden>,
+    pub golden: SortedMap<Field, Golden>,
     /// Counts choices: a golden value's version is its place.
     #[serde(default)]
     pub choices: i64,
@@ -39,7 +39,7 @@ pub struct Customer {
     pub n: i64,
     /// The record that takes part for each system.
     #[serde(default)]
-    pub replicas: BTreeMap<System, Replica>,
+    pub replicas: SortedMap<System, Box<Replica>>,
     /// (17) Records that are linked and take no part.
     #[serde(default)]
     pub spares: Vec<Spare>,
@@ -56,9 +56,9 @@ pub struct Customer {
     #[serde(default)]
     pub held: BTreeSet<Field>,
     #[serde(default)]
-    pub flips: BTreeMap<Field, Vec<Flip>>,
+    pub flips: SortedMap<Field, Vec<Flip>>,
     #[serde(default)]
-    pub creates: BTreeMap<System, Creates>,
+    pub creates: SortedMap<System, Creates>,
     /// Counts recorded conflicts, which makes their ids.
     #[serde(default)]
     pub conflicts: i64,
@@ -109,7 +109,10 @@ pub struct Replica {
     pub base: Values,
     /// The golden version that base shows; absent reads as 0.
     #[serde(default)]
-    pub shows: BTreeMap<Field, i64>,
+    pub shows: SortedMap<Field, i64>,
+    /// Only as stored: fields whose base is golden, at golden's version. They stand neither in `base` nor in `shows`.
+    #[serde(default)]
+    pub(super) as_golden: Vec<Field>,
     /// The one request whose outcome is not known.
     #[serde(default)]
     pub in_flight: Option<InFlight>,
@@ -118,17 +121,20 @@ pub struct Replica {
     pub ring: Vec<Write>,
     /// What the system made of a value that we sent.
     #[serde(default)]
-    pub rendered: BTreeMap<Field, Rendering>,
+    pub rendered: SortedMap<Field, Rendering>,
     #[serde(default)]
-    pub refused: BTreeMap<Field, Refusal>,
+    pub refused: SortedMap<Field, Refusal>,
     #[serde(default)]
-    pub notices: BTreeMap<Field, Vec<Noticed>>,
+    pub notices: SortedMap<Field, Vec<Noticed>>,
     #[serde(default)]
     pub order: i64,
     #[serde(default)]
     pub look: Millis,
     #[serde(default)]
     pub mark: Option<String>,
+    /// Only as stored: the mark, where it is a write id of this customer and system.
+    #[serde(default)]
+    pub(super) our_mark: Option<Call>,
     #[serde(default)]
     pub stamp: Option<Millis>,
     #[serde(default)]
@@ -155,7 +161,7 @@ pub struct Write {
     #[serde(default)]
     pub expected: Values,
     /// Golden's versions of what is set, as sent.
-    pub versions: BTreeMap<Field, i64>,
+    pub versions: SortedMap<Field, i64>,
     /// The look that it was decided upon.
     #[serde(default)]
     pub look: Millis,
@@ -241,7 +247,7 @@ pub struct Creates {
     pub out: Option<Call>,
     /// Values that were refused, left out while golden is still the same.
     #[serde(default)]
-    pub refused: BTreeMap<Field, Refusal>,
+    pub refused: SortedMap<Field, Refusal>,
     /// A body that was refused as a whole: nothing is tried until golden makes another.
     #[serde(default)]
     pub refused_body: Option<Values>,
@@ -266,17 +272,17 @@ impl Customer {
             version: 0,
             published: 0,
             deleted: false,
-            golden: BTreeMap::new(),
+            golden: SortedMap::new(),
             choices: 0,
             n: 0,
-            replicas: BTreeMap::new(),
+            replicas: SortedMap::new(),
             spares: Vec::new(),
             claimed: None,
             contested: false,
             delete_wanted: BTreeSet::new(),
             held: BTreeSet::new(),
-            flips: BTreeMap::new(),
-            creates: BTreeMap::new(),
+            flips: SortedMap::new(),
+            creates: SortedMap::new(),
             conflicts: 0,
             due: None,
         }
@@ -304,7 +310,7 @@ impl Customer {
 
     /// The live records that take part.
     pub fn live_replicas(&self) -> impl Iterator<Item = (&System, &Replica)> {
-        self.replicas.iter().filter(|(_, r)| !r.deleted)
+        self.replicas.iter().map(|(system, r)| (system, &**r)).filter(|(_, r)| !r.deleted)
     }
 }
 
@@ -316,15 +322,17 @@ impl Replica {
             incarnation,
             deleted: false,
             base: Values::new(),
-            shows: BTreeMap::new(),
+            shows: SortedMap::new(),
+            as_golden: Vec::new(),
             in_flight: None,
             ring: Vec::new(),
-            rendered: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            notices: BTreeMap::new(),
+            rendered: SortedMap::new(),
+            refused: SortedMap::new(),
+            notices: SortedMap::new(),
             order: 0,
             look: 0,
             mark: None,
+            our_mark: None,
             stamp: None,
             settled: false,
             delete_pause: None,

@@ -5,7 +5,7 @@ use schemas::{AvroCodec, Message, Registry, RegistryError, SourceCustomer, Syste
 use serde::{Serialize, de::DeserializeOwned};
 use streams::{Serde, SerdeError};
 
-/// unify's customers. Key: customer id.
+/// unify's customers. Key: customer id (16 bytes).
 pub const CUSTOMERS: &str = "customers";
 /// unify's index of what was put off. Key: time (8 bytes, big-endian) and customer id (16 bytes); the value says nothing.
 pub const DUE: &str = "customers-due";
@@ -87,13 +87,17 @@ mod tests {
         SystemConfig,
         state::{Call, ChosenBy, Creates, Flip, Golden, InFlight, Noticed, Pause, Refusal, Rendering, Replica, Spare, Write},
     };
-    use schemas::{Address, Attempt, CustomerFields, CustomerId, ExternalId, Field, Value};
-    use std::collections::{BTreeMap, BTreeSet};
+    use schemas::{Address, Attempt, CustomerFields, CustomerId, ExternalId, Field, SortedMap, Value, WriteId};
+    use std::collections::BTreeSet;
 
-    fn round_trip<T: Stored + PartialEq + std::fmt::Debug>(value: &T) {
+    fn stored_and_read<T: Stored>(value: &T) -> T {
         let config = Config::new("test", vec![SystemConfig::connector(System::new("product").unwrap())]);
         let codec = codec::<T>(&config, &Registry::new(), "store").unwrap();
-        assert_eq!(&codec.decode(&codec.encode(value).unwrap()).unwrap(), value);
+        codec.decode(&codec.encode(value).unwrap()).unwrap()
+    }
+
+    fn round_trip<T: Stored + PartialEq + std::fmt::Debug>(value: &T) {
+        assert_eq!(&stored_and_read(value), value);
     }
 
     #[test]
@@ -105,7 +109,7 @@ mod tests {
         let address: Value = Address { line1: "1 Main St".into(), ..Default::default() }.into();
         let pause = Some(Pause { times: 2, due: 4_000 });
         let values =
-            BTreeMap::from([(Field::Address, address.clone()), (Field::attribute("plan"), "gold".into()), (Field::Phone, Value::Empty)]);
+            SortedMap::from([(Field::Address, address.clone()), (Field::attribute("plan"), "gold".into()), (Field::Phone, Value::Empty)]);
         let golden = Golden {
             value: address.clone(),
             time: 5,
@@ -119,7 +123,7 @@ mod tests {
             id: Call(Attempt::Write(7)),
             set: values.clone(),
             expected: values.clone(),
-            versions: BTreeMap::from([(Field::Address, 3)]),
+            versions: SortedMap::from([(Field::Address, 3)]),
             look: 9,
             landed: true,
             told: BTreeSet::from([Field::Phone]),
@@ -141,13 +145,13 @@ mod tests {
             bodies: 2,
             attempts: vec![Write { id: Call(Attempt::Create { number: 1, body: 0 }), ..write }],
             out: Some(Call(Attempt::Create { number: 1, body: 1 })),
-            refused: BTreeMap::from([(Field::Phone, refusal)]),
+            refused: SortedMap::from([(Field::Phone, refusal)]),
             refused_body: Some(values),
             held: pause,
         };
         let mut customer = Customer::new(id);
         customer.golden.insert(Field::Address, golden);
-        customer.replicas.insert(system.clone(), replica);
+        customer.replicas.insert(system.clone(), Box::new(replica));
         customer.spares.push(Spare { system: system.clone(), external_id: ExternalId::new("cus_2"), incarnation: 1, deleted: true });
         customer.claimed = Some("ada@example.com".into());
         customer.delete_wanted.insert(system.clone());
@@ -156,6 +160,16 @@ mod tests {
         customer.creates.insert(system.clone(), creates);
         customer.due = Some(8);
         round_trip(&customer);
+        let replica = customer.replicas.get_mut(&system).unwrap();
+        replica.mark = Some(WriteId::create(id, &system, 1, 2).to_string());
+        let mut packed = customer.clone();
+        packed.pack();
+        let packed_replica = &packed.replicas[&system];
+        assert!(!packed_replica.base.contains_key(&Field::Address) && packed_replica.mark.is_none(), "{packed_replica:?}");
+        packed.unpack();
+        assert_eq!(packed, customer);
+        packed.pack();
+        assert_eq!(stored_and_read(&packed), customer);
 
         let waiting = SourceCustomer { order: Some(3), fields: Some(CustomerFields::default()), ..Default::default() };
         round_trip(&Record { order: 4, incarnation: 1, deleted: true, link: Some(id), asked: true, waiting: vec![waiting] });

@@ -27,7 +27,8 @@ pub struct Unify {
     walks: AvroCodec<Walks>,
     outlets: Outlets,
     /// Customers that a message of this round was about. Each is read once and written once a commit.
-    touched: BTreeMap<CustomerId, Touched>,
+    touched: BTreeMap<CustomerId, Box<Touched>>,
+    recent: Recent,
     walk: Walks,
     schedules: Schedules,
 }
@@ -38,6 +39,30 @@ struct Schedules {
     walk: Option<ScheduleId>,
 }
 
+/// The customers stored last, as they are in the store: an edit's answer finds its customer here. What is not committed is never
+/// seen, since an abort makes the processors anew.
+#[derive(Default)]
+struct Recent {
+    young: BTreeMap<CustomerId, Box<Touched>>,
+    old: BTreeMap<CustomerId, Box<Touched>>,
+}
+
+impl Recent {
+    /// At most twice as many are kept.
+    const YOUNG: usize = 500;
+
+    fn keep(&mut self, id: CustomerId, touched: Box<Touched>) {
+        if self.young.len() >= Self::YOUNG {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(id, touched);
+    }
+
+    fn take(&mut self, id: CustomerId) -> Option<Box<Touched>> {
+        self.young.remove(&id).or_else(|| self.old.remove(&id))
+    }
+}
+
 struct Touched {
     customer: Customer,
     /// As the index of due customers has it.
@@ -46,8 +71,8 @@ struct Touched {
 
 impl Unify {
     pub fn new(config: Arc<Config>, name: &str, customers: AvroCodec<Customer>, walks: AvroCodec<Walks>) -> Self {
-        let (outlets, touched) = (Outlets::of(name, &config), BTreeMap::new());
-        Unify { config, customers, walks, outlets, touched, walk: Walks::default(), schedules: Schedules::default() }
+        let (outlets, touched, recent) = (Outlets::of(name, &config), BTreeMap::new(), Recent::default());
+        Unify { config, customers, walks, outlets, touched, recent, walk: Walks::default(), schedules: Schedules::default() }
     }
 }
 
@@ -83,23 +108,28 @@ impl Processor<String, UnifyMessage> for Unify {
 
     fn before_commit(&mut self, ctx: &mut ProcessorContext<'_>) -> Result<(), ProcessorError> {
         let now = ctx.current_system_time_ms();
-        for (id, Touched { mut customer, due }) in std::mem::take(&mut self.touched) {
+        for (id, mut touched) in std::mem::take(&mut self.touched) {
+            let Touched { customer, due } = &mut *touched;
             if customer.is_new() {
                 continue;
             }
             let effects = customer.before_commit(&self.config, &self.walk.imported, now);
             self.outlets.send(ctx, effects, now)?;
-            if customer.due != due {
+            if customer.due != *due {
                 let mut index = ctx.store(DUE)?;
-                if let Some(due) = due {
+                if let Some(due) = *due {
                     index.delete(due_key(due, id));
                 }
                 if let Some(due) = customer.due {
                     index.put(due_key(due, id), vec![1]);
                 }
+                *due = customer.due;
             }
-            let bytes = write(&self.customers, CUSTOMERS, &customer)?;
-            ctx.store(CUSTOMERS)?.put(id.to_string().into_bytes(), bytes);
+            customer.pack();
+            let bytes = write(&self.customers, CUSTOMERS, customer)?;
+            customer.unpack();
+            ctx.store(CUSTOMERS)?.put(key(id), bytes);
+            self.recent.keep(id, touched);
         }
         Ok(())
     }
@@ -109,11 +139,15 @@ impl Unify {
     /// Its writes and its unified record are computed at the next commit.
     fn touch(&mut self, ctx: &mut ProcessorContext<'_>, id: CustomerId) -> Result<(), ProcessorError> {
         if let std::collections::btree_map::Entry::Vacant(entry) = self.touched.entry(id) {
-            let customer = match ctx.store(CUSTOMERS)?.get(id.to_string().as_bytes())? {
+            if let Some(touched) = self.recent.take(id) {
+                entry.insert(touched);
+                return Ok(());
+            }
+            let customer = match ctx.store(CUSTOMERS)?.get(id.uuid().as_bytes())? {
                 Some(bytes) => read(&self.customers, CUSTOMERS, &bytes)?,
                 None => Customer::new(id),
             };
-            entry.insert(Touched { due: customer.due, customer });
+            entry.insert(Box::new(Touched { due: customer.due, customer }));
         }
         Ok(())
     }
@@ -147,14 +181,17 @@ impl Unify {
             self.schedule_walk(ctx);
             return Ok(());
         };
-        let range = (Bound::Excluded(position.as_bytes()), Bound::Unbounded);
-        let slice = ctx.store(CUSTOMERS)?.range(range).take(WALK_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
-        if slice.len() == WALK_AT_ONCE {
-            self.walk.position = slice.last().map(|(key, _)| String::from_utf8_lossy(key).into_owned());
-        }
+        let position = position.parse().ok().map(key);
+        let from = position.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let slice = ctx.store(CUSTOMERS)?.range((from, Bound::Unbounded)).take(WALK_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
+        let whole = slice.len() == WALK_AT_ONCE;
         for (_, bytes) in slice {
             let customer: Customer = read(&self.customers, CUSTOMERS, &bytes)?;
-            self.touched.entry(customer.id).or_insert_with(|| Touched { due: customer.due, customer });
+            if whole {
+                self.walk.position = Some(customer.id.to_string());
+            }
+            self.recent.take(customer.id);
+            self.touched.entry(customer.id).or_insert_with(|| Box::new(Touched { due: customer.due, customer }));
         }
         self.keep_walk(ctx)?;
         self.schedule_walk(ctx);
@@ -178,6 +215,11 @@ impl Unify {
             _ => {}
         }
     }
+}
+
+/// A customer's in the store `customers`. Their order is that of the ids.
+fn key(id: CustomerId) -> Vec<u8> {
+    id.uuid().as_bytes().to_vec()
 }
 
 fn due_key(due: Millis, id: CustomerId) -> Vec<u8> {
