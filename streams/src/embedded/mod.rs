@@ -14,11 +14,12 @@
 //! | `housekeeping`, `compaction` | old records go, in small slices |
 //! | `database`, `queries`, `catalog` | the file: its tables, its reads, its topics |
 //! | `batch`, `headers`, `varint` | how records lie in it |
-//! | `folder_lock`, `free_space`, `trouble`, `wal` | one process per folder; a disk that fills up or fails; SQLite's write-ahead log |
+//! | `folder_lock`, `free_space`, `trouble`, `wal`, `checkpointer` | one process per folder; a disk that fills up or fails; SQLite's write-ahead log |
 //! | `topics` | making topics and groups |
 
 mod batch;
 mod catalog;
+mod checkpointer;
 mod clock;
 mod compaction;
 mod database;

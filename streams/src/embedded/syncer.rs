@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use super::LogError;
 use super::round::Round;
 
-/// Rounds that may wait for the sync under way to end: none, so the writer is one round ahead.
-const WAITING: usize = 0;
+/// Rounds that may wait for the sync under way to end.
+const WAITING: usize = 1;
 
 enum Work {
     Round(Round),

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::database;
+use super::checkpointer::{Checkpointer, checkpoint};
+use super::{LogError, database};
 
 /// Pages that the write-ahead log may hold before it is copied into the file (64 MiB): a page that changed many times meanwhile is
 /// copied once.
@@ -24,16 +25,20 @@ pub(super) struct Wal {
     /// Whether the file is longer than nothing.
     is_there: bool,
     last_commit: Instant,
+    checkpointer: Checkpointer,
+    /// The checkpointer was asked, and what was committed since is still to be copied.
+    copying: bool,
 }
 
 impl Wal {
     /// Copying needs room on the disk, at most as much as the log is long: half of what is kept free must do.
-    pub(super) fn new(folder: &Path, min_free_bytes: u64) -> Wal {
+    pub(super) fn new(folder: &Path, min_free_bytes: u64) -> Result<Wal, LogError> {
         let mut file = database::file_in(folder).into_os_string();
         file.push("-wal");
         let half = usize::try_from(min_free_bytes / 2 / 4096).unwrap_or(usize::MAX);
         let limit = if min_free_bytes == 0 { CHECKPOINT_PAGES } else { CHECKPOINT_PAGES.min(half.max(64)) };
-        Wal { file: file.into(), pages: 0, limit, is_there: true, last_commit: Instant::now() }
+        let checkpointer = Checkpointer::start(folder.to_owned())?;
+        Ok(Wal { file: file.into(), pages: 0, limit, is_there: true, last_commit: Instant::now(), checkpointer, copying: false })
     }
 
     pub(super) fn file(&self) -> &Path {
@@ -47,10 +52,18 @@ impl Wal {
         self.last_commit = Instant::now();
     }
 
-    /// Copies the write-ahead log into the file when it has grown long.
+    /// Has the write-ahead log copied into the file when it has grown long, beside the writer. Then the writer copies the little that was
+    /// committed meanwhile, since only a log that is copied to its end starts again from its beginning.
     pub(super) fn after_commit(&mut self, connection: &Connection) {
-        if self.pages >= self.limit {
-            self.checkpoint(connection, "PASSIVE");
+        if self.copying {
+            if !self.checkpointer.is_busy() {
+                self.copying = false;
+                self.pages = 0;
+                checkpoint(connection, "PASSIVE");
+            }
+        } else if self.pages >= self.limit {
+            self.copying = true;
+            self.checkpointer.begin();
         }
     }
 
@@ -70,29 +83,15 @@ impl Wal {
     /// Copies everything into the file, syncs that, and cuts the write-ahead log off; whether it did. A reader that holds a snapshot
     /// keeps it from that.
     pub(super) fn truncate(&mut self, connection: &Connection) -> bool {
-        let done = self.checkpoint(connection, "TRUNCATE");
+        self.checkpointer.wait();
+        self.copying = false;
+        self.pages = 0;
+        let done = checkpoint(connection, "TRUNCATE");
         self.is_there = false;
         let left = fs::metadata(&self.file).map_or(0, |file| file.len());
         if left > 0 {
             tracing::debug!(bytes = left, "the write-ahead log could not be cut off: a reader holds a snapshot");
         }
         done
-    }
-
-    /// Whether no reader was in the way.
-    fn checkpoint(&mut self, connection: &Connection, mode: &str) -> bool {
-        self.pages = 0;
-        // Failing is harmless: the next one does the work of this one. So it waits for no reader either.
-        let outcome = connection
-            .busy_timeout(Duration::ZERO)
-            .and_then(|()| connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0)))
-            .and_then(|busy| connection.busy_timeout(database::BUSY_TIMEOUT).map(|()| busy));
-        match outcome {
-            Ok(busy) => busy == 0,
-            Err(error) => {
-                tracing::warn!(%error, mode, "a checkpoint failed");
-                false
-            }
-        }
     }
 }

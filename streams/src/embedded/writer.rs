@@ -48,7 +48,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, connection: Connection, lock: FolderLock) -> Result<Writer, LogError> {
-        let wal = Wal::new(&shared.folder, shared.options.min_free_bytes);
+        let wal = Wal::new(&shared.folder, shared.options.min_free_bytes)?;
         let woken = shared.clone();
         let syncer = Syncer::of_file(wal.file().to_owned(), move || woken.jobs.wake())?;
         let housekeeping = Housekeeping::new(&connection)?;
