@@ -85,7 +85,7 @@ pub struct Write {
     pub expected: Values,
     /// The record's mark when it was last seen.
     pub mark: Option<String>,
-    /// `order` of the result that this write was decided upon.
+    /// `order` of the result that this write was decided upon; 0: look before writing, an earlier write may still land.
     pub after: i64,
     /// The system's last-modified then, if it has one.
     pub stamp: Option<Millis>,

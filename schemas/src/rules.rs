@@ -59,6 +59,8 @@ rules! {
     StampSecond = "stamp-second",
     /// A write has landed where the record carries its mark, also late; else a call that landed after its time-out looks like somebody's edit.
     LandingByMark = "landing-by-mark",
+    /// (21) While a write may still land, the next one looks first; else it covers the late one's mark before anybody saw that.
+    LookAfterDoubt = "look-after-doubt",
     /// (7) A create goes by a unique id, never by upsert; else a repeated create overwrites an edit made in between.
     UniqueIdNeverUpsert = "unique-id-never-upsert",
     /// (6, 7) A product create leaves a fence row only with its insert; else a held create is never made.

@@ -5,7 +5,7 @@ use super::{
     merge::{Conflict, Turn, contender_of},
     state::{Call, Customer, InFlight, Pause, Refusal, Replica, Write},
 };
-use schemas::{Action, Answer, Attempt, ConflictKind, Contender, Delete, Field, Outcome, System, Value, Values};
+use schemas::{Action, Answer, Attempt, ConflictKind, Contender, Delete, Field, Outcome, Rule, System, Value, Values, holds};
 use std::collections::BTreeSet;
 
 impl Customer {
@@ -35,6 +35,8 @@ impl Customer {
         let id = self.next_call();
         let expected: Values = set.keys().map(|f| (f.clone(), r.base(f).clone())).collect();
         let versions = set.keys().map(|f| (f.clone(), self.golden_version(f))).collect();
+        // One that was given up may land at any time. A look that sees its mark knows it; a write would cover the mark.
+        let in_doubt = r.ring.iter().any(|w| !w.landed) && holds(Rule::LookAfterDoubt);
         let request = schemas::Write {
             id: self.write_id(&config.name, id),
             customer: self.id,
@@ -42,7 +44,7 @@ impl Customer {
             set: set.clone(),
             expected: expected.clone(),
             mark: r.mark.clone(),
-            after: r.order,
+            after: if in_doubt { 0 } else { r.order },
             stamp: r.stamp,
             settled: r.settled,
         };

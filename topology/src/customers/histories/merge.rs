@@ -116,6 +116,19 @@ pub fn a_write_lands_after_it_was_given_up() -> Story {
     Ok(())
 }
 
+/// The same, and the next write of ours comes before anybody saw that it landed: that write looks first.
+pub fn the_next_write_looks_for_one_that_was_given_up() -> Story {
+    let (mut hub, row) = linked(&[("name", "Ada")]);
+    hub.edits(PRODUCT, &row, "name", "Bea");
+    let Some((_, late)) = hub.write(STRIPE) else { return Err("no write".into()) };
+    hub.edits_unseen(STRIPE, "cus_1", "phone", "1");
+    hub.answer(STRIPE, "cus_1", &late.id, Outcome::MovedOn, None);
+    hub.edits(PRODUCT, &row, "name", "Cleo");
+    let Some((_, write)) = hub.write(STRIPE) else { return Err("no second write".into()) };
+    ensure!(write.after, 0, "goes by no look that was there before");
+    Ok(())
+}
+
 /// Somebody edits, it is seen while our write is on its way, and is set back before our write comes: the record shows exactly
 /// what we expected, we write, and what was edited on top of it since is on top.
 pub fn an_edit_is_set_back_before_our_write() -> Story {

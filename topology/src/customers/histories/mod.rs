@@ -26,6 +26,7 @@ pub const HISTORIES: &[(Rule, History)] = &[
     (Rule::CreateAnswersOutsideTheOrder, creates::the_answer_to_a_create_comes_after_newer_looks),
     (Rule::CoveredEdits, merge::our_write_covers_an_edit_that_nobody_saw),
     (Rule::LandingByMark, merge::a_write_lands_after_it_was_given_up),
+    (Rule::LookAfterDoubt, merge::the_next_write_looks_for_one_that_was_given_up),
     (Rule::SameCreateKey, creates::a_held_create_goes_again_with_a_new_body),
     (Rule::NoticesNotedWhenGone, merge::a_covered_edit_is_told_with_the_delete),
     (Rule::AttemptsKept, creates::an_earlier_body_landed),
