@@ -53,11 +53,17 @@ stop() {
         kill -TERM "$sandbox_pid" 2>/dev/null || :
         wait "$sandbox_pid" 2>/dev/null || :
     fi
-    if [ "$postgres_ours" = yes ]; then stop_postgres; fi
+    if [ "$postgres_ours" = yes ]; then
+        rm -f "$CONCORD_DATA_DIR/database-url"
+        stop_postgres
+    fi
 }
 trap 'stop; exit 143' TERM
 trap 'stop; exit 130' INT
 trap stop EXIT
+
+must_be_free "$listen" CONCORD_LISTEN
+[ -n "${STRIPE_API_KEY:-}${STRIPE_API_KEY_FILE:-}" ] || must_be_free "$sandbox_listen" CONCORD_SANDBOX_LISTEN
 
 if [ -z "${DATABASE_URL:-}${DATABASE_URL_FILE:-}" ]; then
     . ./scripts/postgres.sh

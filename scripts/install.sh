@@ -59,6 +59,13 @@ await_port() {
     done
 }
 
+# must_be_free HOST:PORT SETTING: nobody may listen there yet, or we would take them for our own.
+must_be_free() {
+    if (exec 3<>"/dev/tcp/${1%:*}/${1##*:}") 2>/dev/null; then
+        die "something listens on $1 already: stop it, or choose another address with $2"
+    fi
+}
+
 # await_ready HOST:PORT PID
 await_ready() {
     local tries=0

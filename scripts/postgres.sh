@@ -39,6 +39,8 @@ start_postgres() {
         die "Postgres did not start; its log is $base/postgres.log"
     postgres_as "$bin/psql" -h 127.0.0.1 -p "$port" -U concord -d postgres -Atqc "select 1 from pg_database where datname = 'concord'" | grep -q 1 ||
         postgres_as "$bin/createdb" -h 127.0.0.1 -p "$port" -U concord concord
+    # The user's own name is that of a schema: without this, "customers" alone would mean concord.customers.
+    postgres_as "$bin/psql" -h 127.0.0.1 -p "$port" -U concord -d concord -qc 'alter database concord set search_path = public'
     POSTGRES_URL=postgres://concord@127.0.0.1:$port/concord
 }
 

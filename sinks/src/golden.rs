@@ -233,20 +233,22 @@ async fn write(db: &PgPool, batch: &Batch) -> Result<bool, sqlx::Error> {
         .bind(&rows)
         .execute(&mut *one)
         .await?;
-        let mut links: Vec<Json> = batch.customers.values().flat_map(link_rows).collect();
         // What no longer takes part first: a system has one record of a customer that does.
-        links.sort_by_key(|link| link["deleted"] == false && link["spare"] == false);
-        sqlx::query(
-            "insert into concord.crosswalk as w (system, external_id, customer_id, deleted, spare, version)
-             select system, external_id, customer_id, deleted, spare, version
-               from jsonb_to_recordset($1) as r(system text, external_id text, customer_id uuid, deleted boolean, spare boolean, version bigint)
-             on conflict (system, external_id) do update set customer_id = excluded.customer_id, deleted = excluded.deleted,
-                    spare = excluded.spare, version = excluded.version
-              where w.customer_id <> excluded.customer_id or w.version < excluded.version",
-        )
-        .bind(Json::Array(links))
-        .execute(&mut *one)
-        .await?;
+        for takes_part in [false, true] {
+            // An id that came back after its delete is linked by two customers, and only one of them is alive. It keeps the row.
+            sqlx::query(
+                "insert into concord.crosswalk as w (system, external_id, customer_id, deleted, spare, version)
+                 select system, external_id, customer_id, deleted, spare, version
+                   from jsonb_to_recordset($1) as r(system text, external_id text, customer_id uuid, deleted boolean, spare boolean, version bigint)
+                 on conflict (system, external_id) do update set customer_id = excluded.customer_id, deleted = excluded.deleted,
+                        spare = excluded.spare, version = excluded.version
+                  where case when w.customer_id = excluded.customer_id then w.version < excluded.version
+                             else w.deleted or w.spare or not (excluded.deleted or excluded.spare) end",
+            )
+            .bind(links(batch, takes_part))
+            .execute(&mut *one)
+            .await?;
+        }
     }
     if !batch.conflicts.is_empty() {
         let rows: Json = batch.conflicts.iter().enumerate().map(|(n, conflict)| conflict_row(n, conflict)).collect();
@@ -281,14 +283,20 @@ fn customer_row(customer: &UnifiedCustomer) -> Json {
     }))
 }
 
-fn link_rows(customer: &UnifiedCustomer) -> Vec<Json> {
-    let row = |r: &schemas::LinkedRecord| {
-        storable(json!({
-            "system": r.system, "external_id": r.external_id, "customer_id": customer.customer_id, "deleted": r.deleted, "spare": r.spare,
-            "version": customer.version,
-        }))
-    };
-    customer.records.iter().map(row).collect()
+/// The links of all customers that take part in their system, or those that do not: one of each record.
+fn links(batch: &Batch, takes_part: bool) -> Json {
+    let all = batch.customers.values().flat_map(|customer| customer.records.iter().map(move |r| (customer, r)));
+    let chosen = all.filter(|(_, r)| takes_part != (r.deleted || r.spare));
+    let rows: FxHashMap<_, _> = chosen
+        .map(|(customer, r)| {
+            let row = json!({
+                "system": r.system, "external_id": r.external_id, "customer_id": customer.customer_id, "deleted": r.deleted, "spare": r.spare,
+                "version": customer.version,
+            });
+            ((&r.system, &r.external_id), storable(row))
+        })
+        .collect();
+    rows.into_values().collect()
 }
 
 fn conflict_row(n: usize, conflict: &CustomerConflict) -> Json {

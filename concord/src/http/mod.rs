@@ -119,8 +119,6 @@ fn golden(app: &App) -> Result<PgPool, Response> {
 async fn refused(rejection: Rejection) -> Result<Response, Infallible> {
     let (status, detail) = if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, "Not found.")
-    } else if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
-        (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed.")
     } else if rejection.find::<warp::reject::PayloadTooLarge>().is_some() {
         (StatusCode::PAYLOAD_TOO_LARGE, "Too large.")
     } else if rejection.find::<warp::reject::LengthRequired>().is_some() {
@@ -131,6 +129,9 @@ async fn refused(rejection: Rejection) -> Result<Response, Infallible> {
         (StatusCode::BAD_REQUEST, "The body is not JSON of the expected form.")
     } else if rejection.find::<warp::reject::InvalidQuery>().is_some() {
         (StatusCode::BAD_REQUEST, "The query cannot be read.")
+    } else if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
+        // Last: a route that took the method may have refused something else.
+        (StatusCode::METHOD_NOT_ALLOWED, "Method not allowed.")
     } else {
         tracing::warn!(rejection = ?rejection, "a request was refused");
         (StatusCode::BAD_REQUEST, "Not understood.")

@@ -63,6 +63,35 @@ async fn end_to_end_an_edit_made_anywhere_is_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn end_to_end_an_id_that_comes_back_in_one_transaction_is_somebody_new() {
+    let world = World::running(Plan::usual()).await;
+    world.sql("insert into public.customers (id, name, email) values ('bob', 'Bob Two', 'bob@example.com')").await;
+    world.until("bob is in Stripe", async |w: &World| w.stripe_by_email("bob@example.com").len() == 1).await;
+    world
+        .sql(
+            "begin; delete from public.customers where id = 'bob';
+             insert into public.customers (id, name, email) values ('bob', 'Bob Three', 'bob@example.com'); commit",
+        )
+        .await;
+    // The golden tables show whom the row is now, and go on.
+    world
+        .until("the id is linked to the new customer", async |w: &World| {
+            let found = w.get("/api/v1/customers?system=product&external_id=bob").await;
+            found
+                .as_array()
+                .is_some_and(|all| all.len() == 1 && all[0]["fields"]["name"]["value"] == "Bob Three" && all[0]["deleted"] == false)
+        })
+        .await;
+    world.sql("insert into public.customers (id, name, email) values ('cleo', 'Cleo', 'cleo@example.com')").await;
+    world
+        .until("who comes after is there", async |w: &World| {
+            w.get("/api/v1/customers?email=cleo@example.com").await.as_array().is_some_and(|all| all.len() == 1)
+        })
+        .await;
+    assert_eq!(world.status("/readyz").await, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn end_to_end_people_known_before_the_start_are_linked_or_made_once() {
     for events_api in [true, false] {
         let mut world = World::prepared(Plan { events_api, ..Plan::usual() }).await;
