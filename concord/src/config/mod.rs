@@ -217,6 +217,9 @@ impl Config {
         if !(1..=256).contains(&partitions) {
             wrong.push(format!("partitions: {partitions} is not within 1 to 256"));
         }
+        if file.retention_days == Some(0) {
+            wrong.push("retention_days: at least 1".into());
+        }
         let data_dir =
             overrides.data_dir.clone().or_else(|| env.var("CONCORD_DATA_DIR").map(PathBuf::from)).unwrap_or_else(|| ".concord".into());
         if !wrong.is_empty() {
@@ -247,6 +250,17 @@ fn check_system(at: &str, block: file::SystemFile, env: &Env, need: Need, wrong:
             Mode::Read
         }
     };
+    for (key, is_there, kind) in [
+        ("table", block.table.is_some(), "postgres"),
+        ("key", block.key.is_some(), "postgres"),
+        ("columns", block.columns.is_some(), "postgres"),
+        ("env_prefix", block.env_prefix.is_some(), "stripe"),
+        ("rate_limit", block.rate_limit.is_some(), "stripe"),
+    ] {
+        if is_there && block.kind != kind {
+            wrong.push(format!("{at}.{key}: only with kind = {kind:?}"));
+        }
+    }
     let (kind, default_deletes) = match block.kind.as_str() {
         "postgres" => {
             let table = match (block.table, block.key, block.columns) {
@@ -343,8 +357,9 @@ fn check_merge(merge: file::MergeFile, systems: &BTreeMap<System, SystemConfig>,
         for name in names {
             match System::new(&name) {
                 Ok(system) if systems.contains_key(&system) => list.push(system),
-                // A system left out of the configuration for now is no mistake in an order of systems.
-                Ok(_) => {}
+                // The usual systems may stand in an order without being there.
+                Ok(system) if ["product", "stripe", "salesforce"].contains(&system.as_str()) => {}
+                Ok(_) => wrong.push(format!("{at}: there is no system {name:?}")),
                 Err(_) => wrong.push(format!("{at}: {name:?} is not a system's name")),
             }
         }

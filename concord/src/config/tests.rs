@@ -52,6 +52,10 @@ fn every_mistake_names_its_key() {
         ("[merge.fields.mail]\nrule = \"last-writer-wins\"", "merge.fields.mail"),
         ("[merge.fields.email]\nrule = \"newest\"", "merge.fields.email.rule"),
         ("[merge.fields.email]\nrule = \"system-of-record\"", "merge.fields.email.systems"),
+        ("[merge]\npriority = [\"product\", \"nosuch\"]", "merge.priority"),
+        ("[merge.fields.email]\nrule = \"system-of-record\"\nsystems = [\"nosuch\"]", "merge.fields.email"),
+        ("[systems.crm]\nkind = \"topic\"\ntable = \"x\"", "systems.crm.table"),
+        ("retention_days = 0", "retention_days"),
         ("partitions = 0", "partitions"),
     ] {
         let error = check(text, env()).expect_err(text).to_string();
