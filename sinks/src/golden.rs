@@ -112,7 +112,10 @@ impl Golden {
                 }
             }
             let written = match &db {
-                Some(pool) => write(pool, &batch).await,
+                Some(pool) => match write(pool, &batch).await {
+                    Err(error) if is_refused(&error) => write_each(pool, &batch).await,
+                    outcome => outcome,
+                },
                 None => open(&self.database_url, self.fresh).await.map(|pool| {
                     (db, self.fresh) = (Some(pool), false);
                     false
@@ -264,6 +267,35 @@ async fn write(db: &PgPool, batch: &Batch) -> Result<bool, sqlx::Error> {
         .await?;
     }
     one.commit().await?;
+    Ok(true)
+}
+
+/// Whether Postgres has something against the data, so that it would refuse them again (SQLSTATE classes 21, 22, 23).
+fn is_refused(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["21", "22", "23"].iter().any(|class| code.starts_with(class)))
+}
+
+/// The batch one by one: what is refused is passed over, and holds nothing else up.
+async fn write_each(db: &PgPool, batch: &Batch) -> Result<bool, sqlx::Error> {
+    let customers = batch
+        .customers
+        .iter()
+        .map(|(id, customer)| Batch { customers: [(*id, customer.clone())].into_iter().collect(), ..Batch::default() });
+    let conflicts = batch.conflicts.iter().map(|conflict| Batch { conflicts: vec![conflict.clone()], ..Batch::default() });
+    for one in customers.chain(conflicts) {
+        match write(db, &one).await {
+            Err(error) if is_refused(&error) => {
+                let customer = one.customers.keys().next().copied().or_else(|| one.conflicts.first().map(|c| c.customer_id));
+                let id = customer.map(|id| id.to_string()).unwrap_or_default();
+                metrics::counter!("concord_golden_refused_total").increment(1);
+                tracing::error!(customer = id, %error, "The golden tables refuse a record; it is passed over.");
+            }
+            outcome => {
+                outcome?;
+            }
+        }
+    }
     Ok(true)
 }
 

@@ -92,6 +92,23 @@ async fn end_to_end_an_id_that_comes_back_in_one_transaction_is_somebody_new() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn end_to_end_a_customer_that_the_golden_tables_refuse_holds_nobody_up() {
+    let world = World::running(Plan::usual()).await;
+    world.sql("alter table concord.customers add constraint nobody check (name <> 'Eve')").await;
+    world
+        .sql("insert into public.customers (id, name, email) values ('eve', 'Eve', 'eve@example.com'), ('flo', 'Flo', 'flo@example.com')")
+        .await;
+    world
+        .until("flo is there", async |w: &World| {
+            w.get("/api/v1/customers?email=flo@example.com").await.as_array().is_some_and(|all| all.len() == 1)
+        })
+        .await;
+    world.until("eve is in Stripe", async |w: &World| w.stripe_by_email("eve@example.com").len() == 1).await;
+    assert!(world.get("/api/v1/customers?email=eve@example.com").await.as_array().unwrap().is_empty());
+    assert_eq!(world.status("/readyz").await, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn end_to_end_people_known_before_the_start_are_linked_or_made_once() {
     for events_api in [true, false] {
         let mut world = World::prepared(Plan { events_api, ..Plan::usual() }).await;
