@@ -470,29 +470,3 @@ async fn ids_are_never_given_twice() {
     let ids: BTreeSet<String> = (0..200).map(|_| stripe.sandbox.create(json!({})).unwrap()["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids.len(), 200);
 }
-
-/// `cargo test -p sandbox --test stripe_api -- --ignored --nocapture`
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement"]
-async fn two_thousand_requests_a_second() {
-    let folder = tempfile::tempdir().unwrap();
-    let stripe = Stripe::with(Options { state: Some(folder.path().join("stripe.jsonl")), ..Options::default() }).await;
-    let ids: Vec<String> =
-        (0..1000).map(|n| stripe.sandbox.create(json!({"name": n.to_string()})).unwrap()["id"].as_str().unwrap().into()).collect();
-    let started = std::time::Instant::now();
-    let worker = async |worker: usize| {
-        for n in 0..1000 {
-            let path = format!("/v1/customers/{}", ids[(n * 7 + worker) % ids.len()]);
-            let answer = if n % 2 == 0 {
-                stripe.try_ask(Method::POST, &path, Some(&format!("name={worker}-{n}")), Some(&format!("{worker}-{n}"))).await
-            } else {
-                stripe.try_ask(Method::GET, &path, None, None).await
-            };
-            assert_eq!(answer.unwrap().bytes().await.unwrap().first(), Some(&b'{'));
-        }
-    };
-    tokio::join!(worker(0), worker(1), worker(2), worker(3), worker(4), worker(5), worker(6), worker(7));
-    let rate = 8000.0 / started.elapsed().as_secs_f64();
-    println!("{rate:.0} requests/s, client included");
-    assert!(rate > 2000.0);
-}

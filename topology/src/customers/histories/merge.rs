@@ -99,8 +99,8 @@ pub fn a_covered_edit_is_told_with_the_delete() -> Story {
     Ok(())
 }
 
-/// A call times out, is found not to have landed, and lands all the same, seconds later.
-pub fn a_write_lands_after_it_was_given_up() -> Story {
+/// A write to Stripe times out and is found not to have landed; its value is no longer golden since.
+fn a_write_given_up() -> Result<(Hub, schemas::Write), String> {
     let (mut hub, row) = linked(&[("name", "Ada")]);
     hub.edits(PRODUCT, &row, "name", "Bea");
     let Some((_, late)) = hub.write(STRIPE) else { return Err("no write".into()) };
@@ -108,6 +108,12 @@ pub fn a_write_lands_after_it_was_given_up() -> Story {
     hub.edits_unseen(STRIPE, "cus_1", "phone", "1");
     hub.answer(STRIPE, "cus_1", &late.id, Outcome::MovedOn, None);
     hub.edits(PRODUCT, &row, "name", "Cleo");
+    Ok((hub, late))
+}
+
+/// A write that was given up lands all the same, seconds later.
+pub fn a_write_lands_after_it_was_given_up() -> Story {
+    let (mut hub, late) = a_write_given_up()?;
     // Now the first one lands.
     hub.lands(STRIPE, "cus_1", &late.id, &late.set);
     hub.look(STRIPE, "cus_1");
@@ -118,12 +124,7 @@ pub fn a_write_lands_after_it_was_given_up() -> Story {
 
 /// The same, and the next write of ours comes before anybody saw that it landed: that write looks first.
 pub fn the_next_write_looks_for_one_that_was_given_up() -> Story {
-    let (mut hub, row) = linked(&[("name", "Ada")]);
-    hub.edits(PRODUCT, &row, "name", "Bea");
-    let Some((_, late)) = hub.write(STRIPE) else { return Err("no write".into()) };
-    hub.edits_unseen(STRIPE, "cus_1", "phone", "1");
-    hub.answer(STRIPE, "cus_1", &late.id, Outcome::MovedOn, None);
-    hub.edits(PRODUCT, &row, "name", "Cleo");
+    let (mut hub, _) = a_write_given_up()?;
     let Some((_, write)) = hub.write(STRIPE) else { return Err("no second write".into()) };
     ensure!(write.after, 0, "goes by no look that was there before");
     Ok(())
