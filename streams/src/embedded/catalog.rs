@@ -18,8 +18,10 @@ pub(super) struct Partition {
     pub(super) name: TopicPartition,
     /// Offset of the next record, as durable; watchers wake when it moves.
     pub(super) end: watch::Sender<i64>,
-    /// Offset of the next record, as committed to the file: ahead of `end` while a sync is under way. For the writer alone.
+    /// Offset of the next record, as the writer knows it to be committed: ahead of `end` while a sync is under way.
     pub(super) committed_end: AtomicI64,
+    /// Offset of the next record of the next round: ahead of `committed_end` while a commit is under way. For the writer alone.
+    pub(super) next: AtomicI64,
     /// Offset of the first record that retention has left.
     pub(super) beginning: AtomicI64,
 }
@@ -31,6 +33,10 @@ impl Partition {
 
     pub(super) fn committed_end(&self) -> i64 {
         self.committed_end.load(Ordering::Acquire)
+    }
+
+    pub(super) fn next(&self) -> i64 {
+        self.next.load(Ordering::Relaxed)
     }
 
     pub(super) fn beginning(&self) -> i64 {
@@ -78,6 +84,13 @@ impl Catalog {
         topic.partitions.get(index).cloned().ok_or_else(|| LogError::UnknownPartition(tp.clone()))
     }
 
+    /// What was not committed is lost.
+    pub(super) fn forget_uncommitted(&self) {
+        for partition in self.topics.read().values().flat_map(|topic| &topic.partitions) {
+            partition.next.store(partition.committed_end(), Ordering::Relaxed);
+        }
+    }
+
     /// Everything that is committed is durable.
     pub(super) fn all_is_durable(&self) {
         for partition in self.topics.read().values().flat_map(|topic| &topic.partitions) {
@@ -119,6 +132,7 @@ fn load_partitions(connection: &Connection, topic: i64, name: &Arc<str>) -> rusq
                 beginning: AtomicI64::new(row.get(2)?),
                 end: watch::Sender::new(end),
                 committed_end: AtomicI64::new(end),
+                next: AtomicI64::new(end),
             }))
         })?
         .collect()

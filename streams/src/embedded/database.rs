@@ -141,13 +141,18 @@ fn check_format(connection: &Connection, file: &Path) -> Result<Option<i64>, Log
     Ok(Some(found))
 }
 
-fn configure_writer(connection: &Connection, cache_bytes: usize) -> rusqlite::Result<()> {
+/// Bounds the connection's page cache.
+pub(super) fn set_cache(connection: &Connection, cache_bytes: usize) -> rusqlite::Result<()> {
     let kibibytes = i64::try_from(cache_bytes / 1024).unwrap_or(i64::MAX);
+    connection.pragma_update(None, "cache_size", -kibibytes)
+}
+
+fn configure_writer(connection: &Connection, cache_bytes: usize) -> rusqlite::Result<()> {
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // A commit is durable when `syncer` has synced the write-ahead log; nobody outside learns of it before.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.pragma_update(None, "cache_size", -kibibytes)?;
+    set_cache(connection, cache_bytes)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // The writer checkpoints by itself, between rounds; see `writer`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)

@@ -1,5 +1,5 @@
 //! Runs the tasks of a topology over the log. What a driver must do is split as a Kafka client would have it: `assigned`, `poll`,
-//! `produce`, `write` (outputs, offsets, changes in one transaction), `abort`, `revoked`.
+//! `produce`, `hand_over` (offsets and changes, to be committed with the outputs in one transaction), `abort`, `revoked`.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,20 +10,21 @@ use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 
 use super::catalog::Catalog;
+use super::file::Work;
 use super::input::{self, Input};
-use super::journal::{Journal, Step};
+use super::journal::Journal;
 use super::round::Round;
 use super::snapshot::Snapshot;
 use super::state_backing::{self, SqliteState};
 use super::streams::{State, Status, StreamsConfig, TaskFailure, UncaughtResponse};
-use super::{LogError, TopicConfig, queries, topics};
+use super::{LogError, TopicConfig, queries};
 use crate::{BuiltTopology, Env, ProcessorError, ProducerRecord, StoreChanges, Task, TaskError, TaskId, dlq_headers};
 
 /// Records that one read of a backlog brings.
 const POLL_RECORDS: usize = 500;
 const POLL_BYTES: usize = 512 << 10;
 
-/// What a round may use of the writer's world.
+/// What a round may use of the writer's world. The connection only reads.
 #[derive(Clone, Copy)]
 pub(super) struct World<'a> {
     pub(super) connection: &'a Connection,
@@ -45,6 +46,8 @@ pub(super) struct Budget {
 pub(super) enum RoundError {
     /// A task failed: what it and the others did in this round is taken back.
     Task { index: usize, error: TaskError },
+    /// This topic, for dead letters, must be made first.
+    Topic(TopicConfig),
     /// The file could not be read.
     Log(LogError),
 }
@@ -68,6 +71,7 @@ struct Running {
 /// A topology at work.
 pub(super) struct Driver {
     topology: Arc<BuiltTopology>,
+    application: Arc<str>,
     config: StreamsConfig,
     status: Arc<Status>,
     tasks: Vec<Running>,
@@ -89,47 +93,89 @@ impl Driver {
         topology: Arc<BuiltTopology>,
         config: StreamsConfig,
         status: Arc<Status>,
+        stores: Vec<i64>,
         ids: Vec<TaskId>,
         world: World<'_>,
     ) -> Result<Driver, LogError> {
         status.set(State::Rebalancing);
-        let failed = |error| LogError::sqlite("reading the stores of the application", error);
-        let application = topology.application_id().to_owned();
-        let store = |store: &crate::BuiltStore| state_backing::id(world.connection, &application, &store.name);
-        let stores = topology.stores().iter().map(store).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let mut tasks = Vec::with_capacity(ids.len());
         let mut readers = FxHashMap::default();
         for id in ids {
             let mut inputs = Vec::new();
-            let mut stream_time = -1;
             for name in &topology.subtopologies()[id.subtopology as usize].source_topics {
                 let topic = world.catalog.topic(name).ok_or_else(|| LogError::UnknownTopic(name.to_string()))?;
                 // A topic with fewer partitions than the widest of its sub-topology has none for the last tasks.
                 let Some(partition) = topic.partitions.get(id.partition as usize).cloned() else { continue };
-                let place = queries::place(world.connection, &application, partition.id)?;
-                stream_time = stream_time.max(place.stream_time);
                 readers.insert(partition.id, (tasks.len(), inputs.len()));
-                let next = place.next.unwrap_or_else(|| partition.beginning());
-                inputs.push(Input::new(partition, next));
+                inputs.push(Input::new(partition));
             }
-            tasks.push(Running { id, task: None, inputs, stream_time, worked: false, failures: 0, restart: Some(Instant::now()) });
+            tasks.push(Running { id, task: None, inputs, stream_time: -1, worked: false, failures: 0, restart: None });
         }
         let outputs = Vec::new();
-        let mut driver = Driver { topology, config, status, tasks, readers, stores, turn: 0, offered: 0, processed: 0, outputs };
-        driver.restart_tasks(world);
+        let application = topology.application_id().into();
+        let mut driver =
+            Driver { topology, application, config, status, tasks, readers, stores, turn: 0, offered: 0, processed: 0, outputs };
+        driver.resumed(world)?;
         Ok(driver)
+    }
+
+    /// The stores' ids in the file; new ones are made.
+    pub(super) fn stores(topology: &BuiltTopology, connection: &Connection) -> Result<Vec<i64>, LogError> {
+        let store = |store: &crate::BuiltStore| state_backing::id(connection, topology.application_id(), &store.name);
+        let stores: rusqlite::Result<_> = topology.stores().iter().map(store).collect();
+        stores.map_err(|error| LogError::sqlite("reading the stores of the application", error))
+    }
+
+    /// The tasks start from what is committed in the file.
+    pub(super) fn resumed(&mut self, world: World<'_>) -> Result<(), LogError> {
+        for running in &mut self.tasks {
+            running.stream_time = -1;
+            for input in &mut running.inputs {
+                let place = queries::place(world.connection, &self.application, input.partition.id)?;
+                running.stream_time = running.stream_time.max(place.stream_time);
+                input.commit(place.next.unwrap_or_else(|| input.partition.beginning()));
+                input.rewind();
+            }
+            running.restart = Some(Instant::now());
+        }
+        self.restart_tasks(world);
+        Ok(())
+    }
+
+    /// What was not committed is lost, and perhaps more: the tasks wait until they are [`resumed`](Driver::resumed).
+    pub(super) fn lost(&mut self) {
+        self.close_tasks();
+        for running in &mut self.tasks {
+            running.inputs.iter_mut().for_each(Input::rewind);
+            running.worked = false;
+        }
+        self.begin_round();
+    }
+
+    fn close_tasks(&mut self) {
+        for running in &mut self.tasks {
+            if let Some(mut task) = running.task.take() {
+                let _ = catch_unwind(AssertUnwindSafe(|| task.close()));
+            }
+            running.restart = None;
+        }
+    }
+
+    fn begin_round(&mut self) {
+        self.outputs.clear();
+        self.offered = 0;
+        self.processed = 0;
     }
 
     /// Stops the tasks; nothing is uncommitted between rounds.
     pub(super) fn revoked(&mut self, end: State) {
-        for running in &mut self.tasks {
-            if let Some(task) = &mut running.task {
-                let _ = catch_unwind(AssertUnwindSafe(|| task.close()));
-            }
-            running.task = None;
-            running.restart = None;
-        }
+        self.close_tasks();
         self.status.set(end);
+    }
+
+    /// Records processed in this round.
+    pub(super) fn processed(&self) -> usize {
+        self.processed
     }
 
     /// Whether there is something to process or to read.
@@ -149,8 +195,6 @@ impl Driver {
     pub(super) fn run(&mut self, round: &mut Round, world: World<'_>, budget: Budget) -> Result<(), RoundError> {
         let _snapshot = Snapshot::begin(world.connection).map_err(RoundError::Log)?;
         self.restart_tasks(world);
-        self.processed = 0;
-        self.offered = 0;
         self.offer(round);
         self.punctuate(round, world)?;
         loop {
@@ -258,9 +302,7 @@ impl Driver {
     fn produce(&mut self, index: usize, round: &mut Round, world: World<'_>) -> Result<(), RoundError> {
         for record in self.outputs.drain(..) {
             if world.catalog.topic(&record.topic).is_none() && record.headers.last_header(dlq_headers::TOPIC).is_some() {
-                let topic = TopicConfig::delete(&*record.topic, 1, self.config.dead_letter_retention);
-                let create = || topics::create_topic(world.connection, world.catalog, &topic, world.clock.now_ms());
-                Snapshot::aside(world.connection, create).map_err(RoundError::Log)?;
+                return Err(RoundError::Topic(TopicConfig::delete(&*record.topic, 1, self.config.dead_letter_retention)));
             }
             if let Err(error) = round.stage(world.catalog, record) {
                 let error = ProcessorError::fatal("production", error.to_string()).caused_by(error);
@@ -279,27 +321,24 @@ impl Driver {
             .any(|task| task.consumed().next().is_some() || task.changes().next().is_some())
     }
 
-    /// Writes offsets and store changes inside the round's transaction.
-    pub(super) fn write(&self, connection: &Connection, journal: &Journal) -> rusqlite::Result<Step> {
-        let application = self.topology.application_id();
+    /// Offsets and store changes, to be committed with the round. The tasks go on as if they were.
+    pub(super) fn hand_over(&mut self, journal: &mut Journal) -> rusqlite::Result<Work> {
         let tasks = || self.tasks.iter().filter_map(|running| running.task.as_ref().map(|task| (running, task)));
-        let mut place = connection.prepare_cached(
-            "INSERT INTO group_offsets (\"group\", tp, next, stream_time) VALUES (?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET next = excluded.next, stream_time = excluded.stream_time",
-        )?;
+        let mut offsets = Vec::new();
         for (running, task) in tasks() {
             for (topic, next) in task.consumed() {
                 let input = running.inputs.iter().find(|input| input.partition.name.topic == *topic);
-                let Some(input) = input else { continue };
-                place.execute((application, input.partition.id, next, task.stream_time()))?;
+                offsets.extend(input.map(|input| (input.partition.id, next, task.stream_time())));
             }
         }
         let place = |changes: &StoreChanges<'_>| (self.stores[changes.store.index], changes.store.partition);
         let changes: Vec<_> = tasks().flat_map(|(_, task)| task.changes()).map(|changes| (place(&changes), changes)).collect();
-        journal.write(connection, &changes)
+        let stores = journal.add(&changes)?;
+        self.committed();
+        Ok(Work { application: self.application.clone(), offsets, stores })
     }
 
-    /// After the commit.
+    /// A round is over.
     pub(super) fn committed(&mut self) {
         for running in &mut self.tasks {
             let Some(task) = &mut running.task else { continue };
@@ -314,13 +353,13 @@ impl Driver {
                 running.failures = 0;
             }
         }
-        self.processed = 0;
+        self.begin_round();
         self.publish_status();
     }
 
     /// The round is given up: the tasks start anew from what is committed.
     pub(super) fn abort(&mut self, world: World<'_>) {
-        self.outputs.clear();
+        self.begin_round();
         for running in &mut self.tasks {
             running.inputs.iter_mut().for_each(Input::rewind);
             running.worked = false;

@@ -21,8 +21,8 @@ pub(super) struct Input {
 }
 
 impl Input {
-    pub(super) fn new(partition: Arc<Partition>, committed: i64) -> Input {
-        Input { partition, queue: VecDeque::new(), position: committed, committed }
+    pub(super) fn new(partition: Arc<Partition>) -> Input {
+        Input { partition, queue: VecDeque::new(), position: 0, committed: 0 }
     }
 
     pub(super) fn position(&self) -> i64 {
@@ -52,7 +52,7 @@ impl Input {
         self.queue.extend(records);
     }
 
-    /// The task's work up to `next` is committed.
+    /// The task's work up to `next` is committed, or about to be.
     pub(super) fn commit(&mut self, next: i64) {
         self.committed = next;
     }

@@ -1,15 +1,17 @@
 //! Store changes are written twice: at the commit, one after the other, to the table `journal`; and behind, in order of key and many to a
 //! page, to the table `entries`. A page of `entries` is then written once for many changes, and not once for each.
 //!
-//! In memory lie two tables of changes. A commit adds to the *young* one. When that is full it becomes the *old* one, whose changes
-//! the next commits write to `entries`, each a slice; when the last slice is written, the journal's rows of the old table go, in the
-//! same transaction. The old table stays until the young one replaces it, as a cache.
+//! In memory lie two tables of changes. A commit adds to the *young* one, before it is written: the next round reads what the last one
+//! changed while that is on its way into the file. When the young table is full it becomes the *old* one, whose changes the next commits
+//! write to `entries`, each a slice ([`Behind`]); when the last slice is written, the journal's rows of the old table go, in the same
+//! transaction. The old table stays until the young one replaces it, as a cache.
 //!
 //! A crash between any two commits loses nothing: what the journal still holds is read into the young table when the log is opened,
-//! and a change that was written behind already is written again, to the same value.
+//! and a change that was written behind already is written again, to the same value. After a commit that failed the same is done.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::Connection;
@@ -34,37 +36,27 @@ struct Table {
     bytes: usize,
 }
 
-/// What a commit adds, and how far it writes behind: taken over once it is committed.
-#[derive(Debug, Default)]
-pub(super) struct Step {
-    added: Vec<Change>,
-    added_bytes: usize,
-    written_to: Option<Cursor>,
-    entries: usize,
+/// What a commit writes of the stores.
+#[derive(Debug)]
+pub(super) struct StoreCommit {
+    /// Number of the journal's row, and the row.
+    number: i64,
+    changes: Bytes,
+    /// Changes in it.
+    count: usize,
+    /// The table that is to be written behind from this commit on: all up to this row.
+    begins: Option<Arc<Table>>,
+    /// Whether all that is left of the old table must be written, since the young one is full.
+    finishes: bool,
 }
 
-impl Step {
-    /// Pages that it writes, roughly.
-    pub(super) fn pages(&self) -> usize {
-        self.added_bytes / 4096 + self.entries / 2
-    }
-}
-
-/// The next change of the old table to be written to `entries`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Cursor {
-    At(Place, Bytes),
-    Done,
-}
-
-/// The changes that the journal holds.
+/// The changes that the journal holds, for those who read them.
 #[derive(Debug)]
 pub(super) struct Journal {
     young: Table,
-    old: Table,
-    cursor: Cursor,
-    /// The journal's rows up to this one are those of the old table.
-    old_until: i64,
+    old: Arc<Table>,
+    /// Whether all of the old table is in `entries`.
+    old_is_written: bool,
     last: i64,
     /// When the young table is full.
     half: usize,
@@ -73,8 +65,8 @@ pub(super) struct Journal {
 impl Journal {
     /// Reads what the journal holds. Both tables together hold about `max_bytes`.
     pub(super) fn open(connection: &Connection, max_bytes: usize) -> rusqlite::Result<Journal> {
-        let (young, old) = (Table::default(), Table::default());
-        let mut journal = Journal { young, old, cursor: Cursor::Done, old_until: 0, last: 0, half: max_bytes / 2 };
+        let (young, old) = (Table::default(), Arc::default());
+        let mut journal = Journal { young, old, old_is_written: true, last: 0, half: max_bytes / 2 };
         let mut statement = connection.prepare("SELECT number, changes FROM journal ORDER BY number")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -94,36 +86,77 @@ impl Journal {
     /// The changes of the keys within the bounds.
     pub(super) fn range(&self, place: Place, from: Bound<&[u8]>, to: Bound<&[u8]>) -> BTreeMap<Bytes, Option<Bytes>> {
         let mut found = BTreeMap::new();
-        for table in [&self.old, &self.young] {
+        for table in [&*self.old, &self.young] {
             let changes = table.places.get(&place).into_iter().flat_map(|changes| changes.range::<[u8], _>((from, to)));
             found.extend(changes.map(|(key, value)| (key.clone(), value.clone())));
         }
         found
     }
 
-    /// Writes a commit's changes, and a slice of the old ones behind, inside the caller's transaction.
-    pub(super) fn write(&self, connection: &Connection, changes: &[(Place, StoreChanges<'_>)]) -> rusqlite::Result<Step> {
+    /// Takes a commit's changes over; what the commit is to write of them. None: nothing changed.
+    pub(super) fn add(&mut self, changes: &[(Place, StoreChanges<'_>)]) -> rusqlite::Result<Option<StoreCommit>> {
         let count: usize = changes.iter().map(|(_, changes)| changes.len()).sum();
         if count == 0 {
-            return Ok(Step::default());
+            return Ok(None);
         }
-        let blob = Bytes::from(encode(changes));
-        connection.prepare_cached("INSERT INTO journal (number, changes) VALUES (?, ?)")?.execute((self.last + 1, &*blob))?;
-        // A full young table must find the old one done.
-        let slice = if self.young.bytes >= self.half { usize::MAX } else { count * PACE };
-        let (written_to, entries) = self.write_behind(connection, slice)?;
-        Ok(Step { added: decode(&blob)?, added_bytes: blob.len(), written_to, entries })
+        let changes = Bytes::from(encode(changes));
+        self.young.add(decode(&changes)?, changes.len());
+        self.last += 1;
+        let full = self.young.bytes >= self.half;
+        let begins = (full && self.old_is_written).then(|| {
+            self.old = Arc::new(std::mem::take(&mut self.young));
+            self.old_is_written = false;
+            self.old.clone()
+        });
+        Ok(Some(StoreCommit { number: self.last, changes, count, finishes: full && begins.is_none(), begins }))
     }
 
-    fn write_behind(&self, connection: &Connection, slice: usize) -> rusqlite::Result<(Option<Cursor>, usize)> {
-        let Cursor::At(place, key) = &self.cursor else { return Ok((None, 0)) };
+    /// A commit is in the file; and so is all of the old table, or not yet.
+    pub(super) fn committed(&mut self, old_is_written: bool) {
+        self.old_is_written = old_is_written;
+    }
+}
+
+/// The next change of the old table to be written to `entries`.
+#[derive(Debug)]
+struct Cursor {
+    place: Place,
+    key: Bytes,
+}
+
+/// How far the old table is written to `entries`.
+#[derive(Debug, Default)]
+pub(super) struct Behind {
+    old: Arc<Table>,
+    /// None: all of it is.
+    cursor: Option<Cursor>,
+    /// The journal's rows up to this one are those of the old table.
+    old_until: i64,
+}
+
+impl Behind {
+    /// Writes a commit's changes, and a slice of the old ones, inside the caller's transaction; about how many pages that takes. If the
+    /// transaction fails, both this and the journal must be read anew.
+    pub(super) fn write(&mut self, connection: &Connection, commit: &StoreCommit) -> rusqlite::Result<usize> {
+        let StoreCommit { number, changes, count, begins, finishes } = commit;
+        connection.prepare_cached("INSERT INTO journal (number, changes) VALUES (?, ?)")?.execute((number, &**changes))?;
+        if let Some(table) = begins {
+            *self = Behind { old: table.clone(), cursor: table.first(), old_until: *number };
+        }
+        let written = self.write_slice(connection, if *finishes { usize::MAX } else { count * PACE })?;
+        Ok(changes.len() / 4096 + written / 2)
+    }
+
+    fn write_slice(&mut self, connection: &Connection, slice: usize) -> rusqlite::Result<usize> {
+        let Some(Cursor { place, key }) = self.cursor.take() else { return Ok(0) };
         // OR REPLACE on a table whose only index is its primary key: one descent, no look for conflicts.
         let mut put = connection.prepare_cached("INSERT OR REPLACE INTO entries (store, partition, key, value) VALUES (?, ?, ?, ?)")?;
         let mut delete = connection.prepare_cached("DELETE FROM entries WHERE store = ? AND partition = ? AND key = ?")?;
         let mut written = 0;
-        for (at, (key, value)) in self.old.from(*place, key) {
+        for (at, (key, value)) in self.old.from(place, &key) {
             if written == slice {
-                return Ok((Some(Cursor::At(at, key.clone())), written));
+                self.cursor = Some(Cursor { place: at, key: key.clone() });
+                return Ok(written);
             }
             match value {
                 Some(value) => put.execute((at.0, at.1, &**key, &**value))?,
@@ -132,23 +165,12 @@ impl Journal {
             written += 1;
         }
         connection.prepare_cached("DELETE FROM journal WHERE number <= ?")?.execute([self.old_until])?;
-        Ok((Some(Cursor::Done), written))
+        Ok(written)
     }
 
-    /// After the commit.
-    pub(super) fn committed(&mut self, step: Step) {
-        if let Some(cursor) = step.written_to {
-            self.cursor = cursor;
-        }
-        if !step.added.is_empty() {
-            self.last += 1;
-            self.young.add(step.added, step.added_bytes);
-        }
-        if self.young.bytes >= self.half && self.cursor == Cursor::Done {
-            self.old = std::mem::take(&mut self.young);
-            self.old_until = self.last;
-            self.cursor = self.old.first();
-        }
+    /// Whether all of the old table is in `entries`.
+    pub(super) fn is_done(&self) -> bool {
+        self.cursor.is_none()
     }
 }
 
@@ -163,9 +185,9 @@ impl Table {
         }
     }
 
-    fn first(&self) -> Cursor {
+    fn first(&self) -> Option<Cursor> {
         let mut all = self.places.iter().flat_map(|(place, changes)| changes.keys().map(|key| (*place, key)));
-        all.next().map_or(Cursor::Done, |(place, key)| Cursor::At(place, key.clone()))
+        all.next().map(|(place, key)| Cursor { place, key: key.clone() })
     }
 
     /// All changes from one on, in the order of `entries`.
@@ -248,7 +270,7 @@ mod tests {
     enum Action {
         /// Key → value; none deletes. All in one commit, of one of two stores.
         Commit(usize, Vec<(u8, Option<u8>)>),
-        /// A transaction that is rolled back.
+        /// A transaction that is rolled back; what the journal holds is read anew.
         Fail(usize, Vec<(u8, Option<u8>)>),
         /// The process dies, and the file is opened again.
         Crash,
@@ -283,6 +305,10 @@ mod tests {
         overlay
     }
 
+    fn entries(backing: &dyn StateBacking, index: usize, limit: usize) -> Vec<(Bytes, Bytes)> {
+        backing.range(&instance(index), Bound::Unbounded, Bound::Unbounded, limit).unwrap()
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -293,28 +319,42 @@ mod tests {
             let connection = database::open_writer(folder.path(), 1 << 20).unwrap();
             let ids = [0, 1].map(|index| crate::embedded::state_backing::id(&connection, "app", &instance(index).name).unwrap());
             let journal = RefCell::new(Journal::open(&connection, MAX_BYTES).unwrap());
+            let mut behind = Behind::default();
             let mut expected = MemoryBacking::default();
             for action in &actions {
                 match action {
                     Action::Commit(store, changes) | Action::Fail(store, changes) => {
                         let overlay = overlay(*store, changes);
+                        let commit = journal.borrow_mut().add(&[((ids[*store], 3), overlay.changes())]).unwrap();
                         let transaction = topics::begin(&connection).unwrap();
-                        let step = journal.borrow().write(&transaction, &[((ids[*store], 3), overlay.changes())]).unwrap();
+                        if let Some(commit) = commit {
+                            behind.write(&transaction, &commit).unwrap();
+                        }
                         if matches!(action, Action::Commit(..)) {
-                            transaction.commit().unwrap();
-                            journal.borrow_mut().committed(step);
                             expected.apply(&overlay.changes());
+                            // The next round may read before the file knows.
+                            let reads = crate::embedded::database::open_reader(folder.path()).unwrap();
+                            let state = SqliteState { connection: &reads, ids: &ids, journal: &journal };
+                            prop_assert_eq!(entries(&state, *store, 1_000), entries(&expected, *store, 1_000));
+                            transaction.commit().unwrap();
+                            journal.borrow_mut().committed(behind.is_done());
+                        } else {
+                            transaction.rollback().unwrap();
+                            *journal.borrow_mut() = Journal::open(&connection, MAX_BYTES).unwrap();
+                            behind = Behind::default();
                         }
                     }
-                    Action::Crash => *journal.borrow_mut() = Journal::open(&connection, MAX_BYTES).unwrap(),
+                    Action::Crash => {
+                        *journal.borrow_mut() = Journal::open(&connection, MAX_BYTES).unwrap();
+                        behind = Behind::default();
+                    }
                 }
                 let rows: i64 = connection.query_row("SELECT coalesce(sum(length(changes)), 0) FROM journal", [], |row| row.get(0)).unwrap();
                 prop_assert!(rows < 4 * MAX_BYTES as i64 + 20_000, "the journal stays short: {rows}");
                 let state = SqliteState { connection: &connection, ids: &ids, journal: &journal };
                 for index in 0..2 {
-                    let all = |backing: &dyn StateBacking, limit| backing.range(&instance(index), Bound::Unbounded, Bound::Unbounded, limit).unwrap();
-                    prop_assert_eq!(all(&state, 1_000), all(&expected, 1_000));
-                    prop_assert_eq!(all(&state, 7), all(&expected, 7));
+                    prop_assert_eq!(entries(&state, index, 1_000), entries(&expected, index, 1_000));
+                    prop_assert_eq!(entries(&state, index, 7), entries(&expected, index, 7));
                     for key in 0..=u8::MAX {
                         let key = [b'k', key];
                         let value = expected.get(&instance(index), &key).unwrap();

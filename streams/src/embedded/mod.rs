@@ -1,14 +1,15 @@
 //! The embedded driver: topics, group offsets and state stores in one SQLite file, with no broker to install.
 //!
-//! [`Log`] is the handle: it appends (durable when it returns), reads, and starts a topology on the log. One writer thread owns the
-//! connection that writes. It gathers what is appended from outside, lets the topology run through all its hops, and commits all
-//! of it at once: input offsets, outputs and store changes agree after any crash.
+//! [`Log`] is the handle: it appends (durable when it returns), reads, and starts a topology on the log. The writer thread gathers what
+//! is appended from outside, lets the topology run through all its hops, and has all of it committed at once: input offsets, outputs
+//! and store changes agree after any crash. A second thread writes that commit to the file, a third makes it durable, while the writer
+//! works on the next round.
 //!
 //! | module | why it exists |
 //! |---|---|
 //! | `log`, `reader` | the handles: of the process that runs the log, and of any other that looks into it |
 //! | `jobs`, `writer` | the queue to the writer thread, and the thread |
-//! | `round`, `syncer` | what one commit will hold, and how it becomes durable |
+//! | `round`, `file`, `committer`, `syncer` | what one commit will hold, how it is written, and how it becomes durable |
 //! | `streams`, `driver`, `input` | the running topology: its handle and states, its tasks, what they read |
 //! | `state_backing`, `journal`, `snapshot` | the stores as tasks see them, and how their changes are written |
 //! | `housekeeping`, `compaction` | old records go, in small slices |
@@ -21,10 +22,12 @@ mod batch;
 mod catalog;
 mod checkpointer;
 mod clock;
+mod committer;
 mod compaction;
 mod database;
 mod driver;
 mod error;
+mod file;
 mod folder_lock;
 mod free_space;
 mod headers;

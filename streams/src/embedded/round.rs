@@ -50,7 +50,7 @@ pub(super) struct Waiting {
 pub(super) struct Round {
     pub(super) records: Vec<Staged>,
     pub(super) bytes: usize,
-    /// Of the appends from outside and, at the commit, of the topology: (group, partition's id) → offset of the next record to process.
+    /// Of the appends from outside: (group, partition's id) → offset of the next record to process.
     pub(super) offsets: BTreeMap<(Arc<str>, i64), i64>,
     pub(super) waiting: Vec<Waiting>,
     next: FxHashMap<i64, (Arc<Partition>, i64)>,
@@ -88,7 +88,7 @@ impl Round {
     }
 
     fn push(&mut self, partition: Arc<Partition>, record: ProducerRecord, from_outside: bool) -> i64 {
-        let (_, next) = self.next.entry(partition.id).or_insert_with(|| (partition.clone(), partition.committed_end()));
+        let (_, next) = self.next.entry(partition.id).or_insert_with(|| (partition.clone(), partition.next()));
         let offset = *next;
         *next += 1;
         self.bytes += size_of_record(&record);
@@ -107,6 +107,13 @@ impl Round {
             kept.waiting.push(Waiting { offsets, ..waiting });
         }
         kept
+    }
+
+    /// The round is closed: the next one follows on it, although it is not committed yet.
+    pub(super) fn handed_over(&self) {
+        for (partition, next) in self.next.values() {
+            partition.next.store(*next, Ordering::Relaxed);
+        }
     }
 
     /// Writes the records and offsets, inside the caller's transaction.
@@ -137,12 +144,10 @@ impl Round {
         Ok(())
     }
 
-    /// After the commit, before the sync: the records are in the file, and leave the memory.
-    pub(super) fn committed(&mut self) {
+    /// After the commit, before the sync: the records are in the file, and leave the memory. The partitions' new ends.
+    pub(super) fn committed(&mut self) -> Vec<(Arc<Partition>, i64)> {
         self.records = Vec::new();
-        for (partition, next) in self.next.values() {
-            partition.committed_end.store(*next, Ordering::Release);
-        }
+        self.next.values().cloned().collect()
     }
 
     /// After the sync: watchers and appenders learn of it.

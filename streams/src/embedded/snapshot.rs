@@ -4,22 +4,13 @@ use rusqlite::Connection;
 
 use super::LogError;
 
-/// A snapshot on the writer's connection; ends when dropped. Nothing may be written meanwhile.
+/// A snapshot; ends when dropped.
 pub(super) struct Snapshot<'a>(&'a Connection);
 
 impl<'a> Snapshot<'a> {
     pub(super) fn begin(connection: &'a Connection) -> Result<Snapshot<'a>, LogError> {
         connection.execute_batch("BEGIN").map_err(|error| LogError::sqlite("beginning to read", error))?;
         Ok(Snapshot(connection))
-    }
-
-    /// Ends the snapshot for a write, and begins a new one after it.
-    pub(super) fn aside<T>(connection: &Connection, write: impl FnOnce() -> Result<T, LogError>) -> Result<T, LogError> {
-        let failed = |error| LogError::sqlite("ending a snapshot", error);
-        connection.execute_batch("COMMIT").map_err(failed)?;
-        let outcome = write();
-        connection.execute_batch("BEGIN").map_err(failed)?;
-        outcome
     }
 }
 

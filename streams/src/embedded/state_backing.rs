@@ -11,7 +11,7 @@ use super::journal::{Journal, Place};
 use crate::store::is_empty_range;
 use crate::{StateBacking, StateError, StoreInstance};
 
-/// Reads on the writer's connection: no transaction is open while tasks run, so they see what is committed.
+/// What is committed, and in the journal what is about to be.
 pub(super) struct SqliteState<'a> {
     pub(super) connection: &'a Connection,
     /// The stores' ids in the file, by their place in the topology.

@@ -137,7 +137,10 @@ mod tests {
         let append = Append::of([ProducerRecord::new("events", "key", "value")]);
         let mut round = Round::default();
         round.stage_append(catalog, Pending { append, reply, _room: jobs.room(1).await.unwrap() });
-        round.committed();
+        round.handed_over();
+        for (partition, end) in round.committed() {
+            partition.committed_end.store(end, std::sync::atomic::Ordering::Release);
+        }
         (round, answer)
     }
 

@@ -45,6 +45,7 @@ fn insert_topic(connection: &Connection, config: &TopicConfig, now_ms: i64) -> r
             name: TopicPartition { topic: name.clone(), partition },
             end: watch::Sender::new(0),
             committed_end: AtomicI64::new(0),
+            next: AtomicI64::new(0),
             beginning: AtomicI64::new(0),
         }));
     }

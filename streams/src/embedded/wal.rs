@@ -52,11 +52,17 @@ impl Wal {
         self.last_commit = Instant::now();
     }
 
-    /// Has the write-ahead log copied into the file when it has grown long, beside the writer. Then the writer copies the little that was
-    /// committed meanwhile, since only a log that is copied to its end starts again from its beginning.
-    pub(super) fn after_commit(&mut self, connection: &Connection) {
+    /// Whether the next commit should find no reader: the write-ahead log is copied but for its end, and only one that is copied to
+    /// its end starts again from its beginning.
+    pub(super) fn wants_quiet(&self) -> bool {
+        self.copying && !self.checkpointer.is_busy()
+    }
+
+    /// Has the write-ahead log copied into the file when it has grown long, beside all others; then, in a quiet commit, the little that
+    /// was committed meanwhile.
+    pub(super) fn after_commit(&mut self, connection: &Connection, quiet: bool) {
         if self.copying {
-            if !self.checkpointer.is_busy() {
+            if quiet {
                 self.copying = false;
                 self.pages = 0;
                 checkpoint(connection, "PASSIVE");

@@ -1,46 +1,44 @@
-//! The one thread that writes: it gathers appends, commits them together, and answers them.
+//! The thread that works: it gathers appends, lets the topology run over them, and has all of it committed together, while it goes on
+//! with the next round.
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use parking_lot::MutexGuard;
 use rusqlite::Connection;
 
+use super::committer::Committer;
 use super::driver::{Budget, Driver, RoundError, World};
+use super::file::{Commit, File, Landed};
 use super::folder_lock::FolderLock;
-use super::housekeeping::{Housekeeping, Slice};
 use super::jobs::{Job, Pending};
-use super::journal::{Journal, Step};
+use super::journal::Journal;
 use super::log::Shared;
 use super::round::{Round, answer};
 use super::streams::{State, Status, StreamsConfig};
 use super::syncer::Syncer;
-use super::trouble::{Trouble, check_room};
+use super::trouble::Trouble;
 use super::wal::Wal;
 use super::{LogError, TopicConfig, database, topics};
 use crate::BuiltTopology;
 
-/// Under load a slice of the chores is done this often; when idle, one after the other.
-const SLICE_UNDER_LOAD: Duration = Duration::from_millis(200);
-/// What a slice writes to the write-ahead log, roughly.
-const PAGES_OF_A_SLICE: usize = 200;
-
 /// State of the writer thread.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    connection: Connection,
+    committer: Committer,
+    /// What the tasks read from: what the commit under way writes is not in it, but in the journal.
+    reads: Connection,
+    journal: RefCell<Journal>,
     round: Round,
     driver: Option<Driver>,
-    journal: RefCell<Journal>,
     /// Rounds are this many times longer than configured, 1 to 4: doubled while there is a backlog.
     stretch: u32,
-    housekeeping: Housekeeping,
-    last_slice: Instant,
     trouble: Option<Trouble>,
     /// Pause of the trouble that passed last, until a commit succeeds.
     last_pause: Option<Duration>,
-    wal: Wal,
-    syncer: Syncer,
+    syncer: Arc<Syncer>,
     /// A sync failed: what was committed may not last, until all of it is copied into the file.
     sync_failed: bool,
     _lock: FolderLock,
@@ -50,23 +48,22 @@ impl Writer {
     pub(super) fn new(shared: Arc<Shared>, connection: Connection, lock: FolderLock) -> Result<Writer, LogError> {
         let wal = Wal::new(&shared.folder, shared.options.min_free_bytes)?;
         let woken = shared.clone();
-        let syncer = Syncer::of_file(wal.file().to_owned(), move || woken.jobs.wake())?;
-        let housekeeping = Housekeeping::new(&connection)?;
-        let last_slice = Instant::now();
-        let journal = Journal::open(&connection, shared.options.store_buffer_bytes);
-        let journal = RefCell::new(journal.map_err(|error| LogError::sqlite("reading the journal of the stores", error))?);
+        let syncer = Arc::new(Syncer::of_file(wal.file().to_owned(), move || woken.jobs.wake())?);
+        let journal = RefCell::new(open_journal(&shared, &connection)?);
+        let reads = open_reads(&shared)?;
+        let woken = shared.clone();
+        let file = File::new(shared.clone(), connection, wal, syncer.clone())?;
+        let committer = Committer::start(file, move || woken.jobs.wake())?;
         Ok(Writer {
             shared,
-            connection,
+            committer,
+            reads,
+            journal,
             round: Round::default(),
             driver: None,
-            journal,
             stretch: 1,
-            housekeeping,
-            last_slice,
             trouble: None,
             last_pause: None,
-            wal,
             syncer,
             sync_failed: false,
             _lock: lock,
@@ -79,9 +76,6 @@ impl Writer {
             self.gather();
             self.work();
             self.look_at_syncs();
-            if self.last_slice.elapsed() >= SLICE_UNDER_LOAD {
-                self.keep_house();
-            }
             if !self.shared.jobs.is_empty() {
                 continue;
             }
@@ -95,37 +89,52 @@ impl Writer {
             self.shared.jobs.wait(deadline);
             self.look_at_trouble();
         }
+        self.commit();
         self.stop_streams();
+        self.land();
         self.syncer.wait();
-        self.wal.truncate(&self.connection);
+        let Writer { committer, reads, .. } = self;
+        // A reader would keep the write-ahead log.
+        drop(reads);
+        committer.file().truncate_wal();
     }
 
-    /// A slice of the chores; whether there is more to do.
+    /// The file, once the commit under way has landed.
+    fn file(&mut self) -> MutexGuard<'_, File> {
+        self.land();
+        self.committer.file()
+    }
+
+    /// Waits until the commit under way has landed.
+    fn land(&mut self) {
+        if let Some(landed) = self.committer.wait() {
+            self.landed(landed);
+        }
+    }
+
+    fn landed(&mut self, landed: Landed) {
+        if let Some(ends) = landed.ends {
+            self.last_pause = None;
+            for (partition, end) in ends {
+                partition.committed_end.store(end, Ordering::Release);
+            }
+            self.journal.get_mut().committed(landed.old_is_written);
+        }
+        if let Some(error) = landed.error {
+            self.note_trouble(&error);
+        }
+    }
+
+    /// A slice of the chores, if nothing else is going on; whether there is more to do.
     fn keep_house(&mut self) -> bool {
-        self.last_slice = Instant::now();
-        if self.trouble.is_some() {
+        if self.trouble.is_some() || self.committer.is_busy() {
             return false;
         }
-        match self.housekeeping.slice(&self.connection, &self.shared.catalog, &self.shared.options) {
-            Ok(Slice::Idle) => false,
-            Ok(slice) => {
-                self.wal.grew(PAGES_OF_A_SLICE);
-                slice == Slice::More
-            }
-            Err(error) => {
-                self.housekeeping.forget();
-                self.note_trouble(&error);
-                false
-            }
-        }
-    }
-
-    /// All chores that are due, at once.
-    fn tidy(&mut self) -> Result<(), LogError> {
-        self.housekeeping.look_now();
-        while self.housekeeping.slice(&self.connection, &self.shared.catalog, &self.shared.options)? == Slice::More {}
-        self.wal.truncate(&self.connection);
-        Ok(())
+        let outcome = self.file().chores();
+        outcome.unwrap_or_else(|error| {
+            self.note_trouble(&error);
+            false
+        })
     }
 
     /// Whether the topology has something to do by itself.
@@ -133,35 +142,41 @@ impl Writer {
         self.trouble.is_none() && self.driver.as_ref().is_some_and(Driver::has_work)
     }
 
-    /// One round: what was gathered runs through the topology, and is committed with all it caused.
+    /// What was gathered runs through the topology, and is committed with all it caused. While a commit is under way the round goes on
+    /// growing, until it is full.
     fn work(&mut self) {
-        if self.trouble.is_none() && self.driver.is_some() {
-            self.run_topology();
+        if let Some(landed) = self.committer.try_landed() {
+            self.landed(landed);
         }
-        self.commit();
+        while self.trouble.is_none() && self.run_topology() {}
+        if !self.committer.is_busy() || self.is_spent() {
+            self.commit();
+        }
     }
 
-    fn run_topology(&mut self) {
-        let Some(driver) = &mut self.driver else { return };
+    fn is_spent(&self) -> bool {
+        self.round_is_full() || self.driver.as_ref().is_some_and(|driver| driver.processed() >= self.shared.options.max_round_records)
+    }
+
+    /// Whether it must run again, since what was in its way is done.
+    fn run_topology(&mut self) -> bool {
+        let Some(driver) = &mut self.driver else { return false };
         let options = &self.shared.options;
         let budget = Budget {
             records: options.max_round_records * self.stretch as usize,
             bytes: options.max_round_bytes * (1 + self.stretch as usize),
             until: Instant::now() + options.commit_interval * self.stretch,
         };
-        let world = World { connection: &self.connection, catalog: &self.shared.catalog, clock: &*options.clock, journal: &self.journal };
+        let world = World { connection: &self.reads, catalog: &self.shared.catalog, clock: &*options.clock, journal: &self.journal };
         let Err(error) = driver.run(&mut self.round, world, budget) else {
             self.stretch = if driver.has_work() { (self.stretch * 2).min(4) } else { 1 };
-            return;
+            return false;
         };
         // The appends from outside are none the worse for it.
         self.round = std::mem::take(&mut self.round).without_topology();
         let goes_on = match &error {
             RoundError::Task { index, error } => driver.task_failed(*index, error),
-            RoundError::Log(error) => {
-                tracing::error!(%error, "Reading the log failed.");
-                true
-            }
+            RoundError::Topic(_) | RoundError::Log(_) => true,
         };
         driver.abort(world);
         if !goes_on {
@@ -169,9 +184,12 @@ impl Writer {
             driver.revoked(State::Error);
             self.driver = None;
         }
-        if let RoundError::Log(error) = error {
-            self.note_trouble(&error);
-        }
+        let done = match error {
+            RoundError::Task { .. } => return false,
+            RoundError::Topic(config) => self.create_topic(&config),
+            RoundError::Log(error) => Err(error),
+        };
+        done.map_err(|error| self.note_trouble(&error)).is_ok()
     }
 
     /// Takes what is queued, as much as a round may hold.
@@ -192,18 +210,18 @@ impl Writer {
         match job {
             Job::Append(pending) => self.take_append(pending),
             Job::CreateTopic(config, reply) => {
-                let outcome = self.aside(|writer| {
-                    let now = writer.shared.options.clock.now_ms();
-                    topics::create_topic(&writer.connection, &writer.shared.catalog, &config, now)
-                });
+                let outcome = self.aside(|writer| writer.create_topic(&config));
                 answer(reply, outcome);
             }
             Job::CreateGroup { group, topics, reply } => {
-                let outcome = self.aside(|writer| topics::create_group(&writer.connection, &writer.shared.catalog, &group, &topics));
+                let outcome = self.aside(|writer| {
+                    let shared = writer.shared.clone();
+                    topics::create_group(&writer.file().connection, &shared.catalog, &group, &topics)
+                });
                 answer(reply, outcome);
             }
             Job::DeleteGroup { group, reply } => {
-                let outcome = self.aside(|writer| topics::delete_group(&writer.connection, &group));
+                let outcome = self.aside(|writer| topics::delete_group(&writer.file().connection, &group));
                 answer(reply, outcome);
             }
             Job::Start { topology, config, status, reply } => {
@@ -211,7 +229,7 @@ impl Writer {
                 answer(reply, outcome);
             }
             Job::Tidy { reply } => {
-                let outcome = self.aside(Writer::tidy);
+                let outcome = self.aside(|writer| writer.file().tidy());
                 answer(reply, outcome);
             }
             Job::StopStreams { reply } => {
@@ -228,13 +246,14 @@ impl Writer {
         if self.driver.is_some() {
             return Err(refused("this log runs a topology already".into()));
         }
-        let catalog = &self.shared.catalog;
+        let shared = self.shared.clone();
+        let catalog = &shared.catalog;
         let partitions = |topic: &str| catalog.topic(topic).map(|topic| topic.config.partitions);
         let repartition = topology.repartition_topics(&partitions).map_err(|error| refused(error.to_string()))?;
         for (name, count) in repartition {
             // Needed only until the application has passed it.
             let config = TopicConfig::delete(&*name, count, Duration::ZERO);
-            topics::create_topic(&self.connection, catalog, &config, self.shared.options.clock.now_ms())?;
+            self.create_topic(&config)?;
         }
         let missing = |topic: &&Arc<str>| catalog.topic(topic).is_none();
         let sinks = topology.subtopologies().iter().flat_map(|subtopology| &subtopology.sink_topics);
@@ -243,10 +262,16 @@ impl Writer {
         }
         let ids = topology.tasks(&partitions).map_err(|error| refused(error.to_string()))?;
         let sources: Vec<String> = topology.source_topics().map(ToString::to_string).collect();
-        topics::create_group(&self.connection, catalog, &application, &sources)?;
-        let world = World { connection: &self.connection, catalog, clock: &*self.shared.options.clock, journal: &self.journal };
-        self.driver = Some(Driver::assigned(topology, config, status, ids, world)?);
+        topics::create_group(&self.file().connection, catalog, &application, &sources)?;
+        let stores = Driver::stores(&topology, &self.file().connection)?;
+        let world = World { connection: &self.reads, catalog, clock: &*shared.options.clock, journal: &self.journal };
+        self.driver = Some(Driver::assigned(topology, config, status, stores, ids, world)?);
         Ok(())
+    }
+
+    fn create_topic(&mut self, config: &TopicConfig) -> Result<(), LogError> {
+        let shared = self.shared.clone();
+        topics::create_topic(&self.file().connection, &shared.catalog, config, shared.options.clock.now_ms())
     }
 
     fn stop_streams(&mut self) {
@@ -266,6 +291,7 @@ impl Writer {
     /// A job with a transaction of its own; what was gathered before it is committed before it.
     fn aside(&mut self, job: impl FnOnce(&mut Writer) -> Result<(), LogError>) -> Result<(), LogError> {
         self.commit();
+        self.land();
         if let Some(trouble) = &self.trouble {
             return Err(trouble.error.clone());
         }
@@ -292,56 +318,29 @@ impl Writer {
         }
     }
 
+    /// Has the round committed, with all that the topology did in it. The next round follows on it at once.
     fn commit(&mut self) {
-        let topology_changed = self.driver.as_ref().is_some_and(Driver::has_changes);
-        if self.round.is_empty() && !topology_changed {
+        if self.round.is_empty() && !self.driver.as_ref().is_some_and(Driver::has_changes) {
             if let Some(driver) = &mut self.driver {
                 driver.committed();
             }
             return;
         }
-        let mut round = std::mem::take(&mut self.round);
-        match self.write(&mut round) {
-            Ok(step) => {
-                self.last_pause = None;
-                let store_pages = step.as_ref().map_or(0, Step::pages);
-                self.wal.grew(round.bytes / 4096 + round.records.len() / 8 + store_pages + 4);
-                round.committed();
-                if let Some(step) = step {
-                    self.journal.get_mut().committed(step);
-                }
-                if let Some(driver) = &mut self.driver {
-                    driver.committed();
-                }
-                self.syncer.sync(round);
-                self.wal.after_commit(&self.connection);
-            }
-            Err(error) => {
-                self.note_trouble(&error);
-                round.failed(&error);
-                if let Some(driver) = &mut self.driver {
-                    let world = World {
-                        connection: &self.connection,
-                        catalog: &self.shared.catalog,
-                        clock: &*self.shared.options.clock,
-                        journal: &self.journal,
-                    };
-                    driver.abort(world);
-                }
-            }
+        let quiet = self.file().wal.wants_quiet();
+        if self.trouble.is_some() {
+            // The commit before failed, and took this round with it.
+            return;
         }
-    }
-
-    /// One transaction; returns what it did to the stores.
-    fn write(&mut self, round: &mut Round) -> Result<Option<Step>, LogError> {
-        check_room(&self.shared.folder, self.shared.options.min_free_bytes)?;
-        let failed = |error| LogError::sqlite("committing a round", error);
-        let transaction = topics::begin(&self.connection).map_err(failed)?;
-        round.write(&transaction).map_err(failed)?;
-        let write = |driver: &Driver| driver.write(&transaction, &self.journal.borrow());
-        let step = self.driver.as_ref().map(write).transpose().map_err(failed)?;
-        transaction.commit().map_err(failed)?;
-        Ok(step)
+        let work = match self.driver.as_mut().map(|driver| driver.hand_over(self.journal.get_mut())).transpose() {
+            Ok(work) => work,
+            Err(error) => return self.note_trouble(&LogError::sqlite("taking over the changes of the stores", error)),
+        };
+        let round = std::mem::take(&mut self.round);
+        round.handed_over();
+        self.committer.begin(Commit { round, work, quiet });
+        if quiet {
+            self.land();
+        }
     }
 
     /// Chores while nothing waits; returns when to wake up at the latest.
@@ -349,49 +348,89 @@ impl Writer {
         if let Some(trouble) = &self.trouble {
             return Some(trouble.look_again);
         }
-        let checkpoint = self.wal.when_idle(&self.connection);
         let now = self.shared.options.clock.now_ms();
         let driver = self.driver.as_ref().and_then(|driver| driver.wake_up(now));
-        let until_look = u64::try_from(self.housekeeping.next_look().saturating_sub(now)).unwrap_or(0);
+        if self.committer.is_busy() {
+            // Its landing wakes us.
+            return driver;
+        }
+        let (checkpoint, next_look) = {
+            let mut file = self.file();
+            (file.when_idle(), file.next_look())
+        };
+        let until_look = u64::try_from(next_look.saturating_sub(now)).unwrap_or(0);
         let chores = Some(Instant::now() + Duration::from_millis(until_look));
         [checkpoint, driver, chores].into_iter().flatten().min()
     }
 
+    /// Nothing more is written until the cause is gone; what was not committed is given up.
     fn note_trouble(&mut self, error: &LogError) {
         tracing::error!(%error, "The log cannot write; appends are refused until it can.");
         self.trouble = Some(Trouble::new(error.clone(), self.last_pause));
         self.shared.trouble.send_replace(Some(error.to_string()));
+        std::mem::take(&mut self.round).failed(error);
+        if let Some(driver) = &mut self.driver {
+            driver.lost();
+        }
     }
 
     /// When it is time: tries whether the cause is gone.
     fn look_at_trouble(&mut self) {
-        let Some(mut trouble) = self.trouble.take_if(|trouble| trouble.look_again <= Instant::now()) else { return };
-        self.syncer.wait();
-        self.sync_failed |= self.syncer.take_failure().is_some();
-        // A truncated write-ahead log may be all the room that is needed. After a failed sync nothing is sure to last before that.
-        let all_in_file = self.wal.truncate(&self.connection);
-        if self.sync_failed && !all_in_file {
-            trouble.goes_on();
-            self.trouble = Some(trouble);
+        if self.trouble.as_ref().is_none_or(|trouble| trouble.look_again > Instant::now()) {
             return;
         }
-        let options = &self.shared.options;
-        let reopened = check_room(&self.shared.folder, options.min_free_bytes)
-            .and_then(|()| database::open_writer(&self.shared.folder, options.cache_bytes));
-        match reopened {
-            Ok(connection) => {
-                tracing::info!("The log can write again.");
-                self.connection = connection;
-                if std::mem::take(&mut self.sync_failed) {
-                    self.shared.catalog.all_is_durable();
-                }
-                self.last_pause = Some(trouble.pause());
-                self.shared.trouble.send_replace(None);
-            }
-            Err(_) => {
-                trouble.goes_on();
-                self.trouble = Some(trouble);
-            }
+        let recovered = self.recover().unwrap_or_else(|error| {
+            tracing::debug!(%error, "The log still cannot write.");
+            false
+        });
+        if recovered {
+            tracing::info!("The log can write again.");
+            self.last_pause = self.trouble.take().map(|trouble| trouble.pause());
+            self.shared.trouble.send_replace(None);
+        } else if let Some(trouble) = &mut self.trouble {
+            trouble.goes_on();
         }
     }
+
+    /// Everything is read anew from what is committed; false: the cause is still there.
+    fn recover(&mut self) -> Result<bool, LogError> {
+        self.land();
+        self.syncer.wait();
+        self.sync_failed |= self.syncer.take_failure().is_some();
+        // A cut write-ahead log may be all the room that is needed. After a failed sync nothing is sure to last before that.
+        let all_in_file = self.file().truncate_wal();
+        if self.sync_failed && !all_in_file {
+            return Ok(false);
+        }
+        self.file().reopen()?;
+        self.reads = open_reads(&self.shared)?;
+        *self.journal.get_mut() = open_journal(&self.shared, &self.reads)?;
+        self.shared.catalog.forget_uncommitted();
+        if std::mem::take(&mut self.sync_failed) {
+            self.shared.catalog.all_is_durable();
+        }
+        if let Some(driver) = &mut self.driver {
+            let options = &self.shared.options;
+            driver.resumed(World {
+                connection: &self.reads,
+                catalog: &self.shared.catalog,
+                clock: &*options.clock,
+                journal: &self.journal,
+            })?;
+        }
+        Ok(true)
+    }
+}
+
+fn open_journal(shared: &Shared, connection: &Connection) -> Result<Journal, LogError> {
+    Journal::open(connection, shared.options.store_buffer_bytes)
+        .map_err(|error| LogError::sqlite("reading the journal of the stores", error))
+}
+
+/// The tasks' reads and the commits share the page cache that is allowed.
+fn open_reads(shared: &Shared) -> Result<Connection, LogError> {
+    let connection = database::open_reader(&shared.folder)?;
+    database::set_cache(&connection, shared.options.cache_bytes / 2)
+        .map_err(|error| LogError::sqlite("opening the tasks' reads", error))?;
+    Ok(connection)
 }
