@@ -1,6 +1,7 @@
 //! What Concord costs: throughput, latency, memory and bytes on disk, each beside something measured in the same run.
 //! docs/benchmarks.md has the commands and the figures.
 
+mod feed;
 mod latency;
 mod merge;
 mod process;

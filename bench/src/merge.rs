@@ -1,7 +1,7 @@
 //! A one-stage merge on the embedded log: two inputs keyed by e-mail, the last writer of each field wins, unchanged is dropped,
 //! one output. Beside it the bare log in the same run: the same inputs appended in the same batches, and nothing else.
 
-use crate::process;
+use crate::{feed::Feed, process};
 use schemas::{AvroCodec, CustomerFields, Registry, SourceCustomer};
 use std::time::{Duration, Instant};
 use streams::{
@@ -89,6 +89,7 @@ fn open(folder: &std::path::Path, partitions: i32) -> anyhow::Result<Log> {
 /// Appends all inputs; how long that took.
 fn feed(log: &Log, codec: &AvroCodec<SourceCustomer>, args: &Args) -> anyhow::Result<Duration> {
     let started = Instant::now();
+    let mut feed = Feed::new(log.clone())?;
     let mut key = 0;
     for first in (0..args.records).step_by(BATCH) {
         let mut batch = Vec::with_capacity(BATCH);
@@ -98,8 +99,9 @@ fn feed(log: &Log, codec: &AvroCodec<SourceCustomer>, args: &Args) -> anyhow::Re
             let value = codec.encode(&customer(key, n))?;
             batch.push(ProducerRecord::new(INPUTS[n % 2], format!("customer{key}@example.com"), value).with_timestamp(n as i64));
         }
-        log.append_blocking(Append::of(batch))?;
+        feed.send(Append::of(batch))?;
     }
+    feed.finish()?;
     Ok(started.elapsed())
 }
 

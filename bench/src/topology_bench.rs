@@ -1,7 +1,7 @@
 //! The full customer topology on the embedded log: first contact, then edits in the product, each pushed to a Stripe that answers
 //! at once, so that every message of a real conversation is there, and nothing waits for a network.
 
-use crate::process;
+use crate::{feed::Feed, process};
 use anyhow::Context;
 use schemas::{
     Action, Answer, AvroCodec, CustomerFields, Field, Outcome, Registry, Request, SourceCustomer, System, UnifiedCustomer, UnifyBody,
@@ -33,6 +33,7 @@ const BATCH: usize = 2_000;
 
 struct Bench {
     log: Log,
+    feed: Feed,
     codec: AvroCodec<SourceCustomer>,
     requests: AvroCodec<Request>,
     unified: AvroCodec<UnifiedCustomer>,
@@ -69,6 +70,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     streams.task = TaskConfig { exception_handler: dead_letter_queue(|topic| format!("{topic}.dlq")) };
     let _streams = log.start(&topology, streams)?;
     let mut bench = Bench {
+        feed: Feed::new(log.clone())?,
         log,
         codec: registry.codec(&value_subject("customers.product"))?,
         requests: registry.codec(&value_subject("requests.stripe"))?,
@@ -131,8 +133,7 @@ impl Bench {
             .iter()
             .map(|(key, value)| self.codec.encode(value).map(|bytes| ProducerRecord::new(topic, key.clone(), bytes)))
             .collect();
-        self.log.append_blocking(Append::of(records?))?;
-        Ok(())
+        self.feed.send(Append::of(records?))
     }
 
     /// Both systems have every customer already, under the same e-mail.
@@ -254,6 +255,7 @@ impl Bench {
     /// Until nothing is left to process or to answer: what was asked by then is seen only by an `answer` that comes after.
     fn settle(&mut self, config: &customers::Config, partitions: i32) -> anyhow::Result<()> {
         loop {
+            self.feed.finish()?;
             let behind = self.is_behind(config, partitions)?;
             let answered = self.answer()?;
             if answered == 0 && !behind {

@@ -10,11 +10,13 @@
 //! and a change that was written behind already is written again, to the same value. After a commit that failed the same is done.
 
 use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::Connection;
+use rustc_hash::{FxBuildHasher, FxHashSet};
 
 use super::varint;
 use crate::StoreChanges;
@@ -33,6 +35,8 @@ type Change = (Place, Bytes, Option<Bytes>);
 #[derive(Debug, Default)]
 struct Table {
     places: BTreeMap<Place, Changes>,
+    /// Hashes of all keys: most reads are of keys that are not here, and need no search to know it.
+    hashes: FxHashSet<u64>,
     bytes: usize,
 }
 
@@ -79,8 +83,8 @@ impl Journal {
 
     /// The last change of a key, if the journal knows one: `Some(None)`, it was deleted.
     pub(super) fn get(&self, place: Place, key: &[u8]) -> Option<Option<Bytes>> {
-        let find = |table: &Table| table.places.get(&place).and_then(|changes| changes.get(key)).cloned();
-        find(&self.young).or_else(|| find(&self.old))
+        let hash = hash(place, key);
+        self.young.get(place, key, hash).or_else(|| self.old.get(place, key, hash))
     }
 
     /// The changes of the keys within the bounds.
@@ -174,11 +178,20 @@ impl Behind {
     }
 }
 
+fn hash(place: Place, key: &[u8]) -> u64 {
+    FxBuildHasher.hash_one((place, key))
+}
+
 impl Table {
+    fn get(&self, place: Place, key: &[u8], hash: u64) -> Option<Option<Bytes>> {
+        if self.hashes.contains(&hash) { self.places.get(&place)?.get(key).cloned() } else { None }
+    }
+
     /// Takes over the changes of a journal row; they go on lying in its bytes.
     fn add(&mut self, changes: Vec<Change>, bytes: usize) {
         self.bytes += bytes;
         for (place, key, value) in changes {
+            self.hashes.insert(hash(place, &key));
             if self.places.entry(place).or_default().insert(key, value).is_none() {
                 self.bytes += OVERHEAD;
             }
