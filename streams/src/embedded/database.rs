@@ -106,6 +106,7 @@ pub(super) fn open_reader(folder: &Path) -> Result<Connection, LogError> {
         Connection::open_with_flags(&file, writable).or_else(|_| Connection::open_with_flags(&file, read_only)).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     connection.pragma_update(None, "query_only", true).map_err(failed)?;
+    // Thrown away with each snapshot that is newer, hence small.
     connection.pragma_update(None, "cache_size", -2048).map_err(failed)?;
     match check_format(&connection, &file)? {
         Some(FORMAT) => Ok(connection),
@@ -141,18 +142,13 @@ fn check_format(connection: &Connection, file: &Path) -> Result<Option<i64>, Log
     Ok(Some(found))
 }
 
-/// Bounds the connection's page cache.
-pub(super) fn set_cache(connection: &Connection, cache_bytes: usize) -> rusqlite::Result<()> {
-    let kibibytes = i64::try_from(cache_bytes / 1024).unwrap_or(i64::MAX);
-    connection.pragma_update(None, "cache_size", -kibibytes)
-}
-
 fn configure_writer(connection: &Connection, cache_bytes: usize) -> rusqlite::Result<()> {
+    let kibibytes = i64::try_from(cache_bytes / 1024).unwrap_or(i64::MAX);
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // A commit is durable when `syncer` has synced the write-ahead log; nobody outside learns of it before.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
-    set_cache(connection, cache_bytes)?;
+    connection.pragma_update(None, "cache_size", -kibibytes)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     // The writer checkpoints by itself, between rounds; see `writer`.
     connection.pragma_update(None, "wal_autocheckpoint", 0)

@@ -70,7 +70,7 @@ impl File {
     pub(super) fn reopen(&mut self) -> Result<(), LogError> {
         let options = &self.shared.options;
         check_room(&self.shared.folder, options.min_free_bytes)?;
-        self.connection = database::open_writer(&self.shared.folder, options.cache_bytes / 2)?;
+        self.connection = database::open_writer(&self.shared.folder, options.cache_bytes)?;
         self.behind = Behind::default();
         self.housekeeping.forget();
         Ok(())

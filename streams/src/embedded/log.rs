@@ -87,7 +87,7 @@ impl Log {
         let folder = folder.as_ref();
         fs::create_dir_all(folder).map_err(|error| LogError::io(format!("creating {}", folder.display()), error))?;
         let lock = FolderLock::take(folder, options.lock_timeout)?;
-        let connection = database::open_writer(folder, options.cache_bytes / 2)?;
+        let connection = database::open_writer(folder, options.cache_bytes)?;
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),
             catalog: Catalog::load(&connection)?,

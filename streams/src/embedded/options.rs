@@ -69,11 +69,11 @@ pub struct Options {
     pub store_buffer_bytes: usize,
     /// Appends are refused ([`LogError::DiskFull`]) while the disk has less than this free.
     pub min_free_bytes: u64,
-    /// Under load a round is committed after this many records (up to four times as many while there is a backlog) …
+    /// Under load a round is committed after this many records …
     pub max_round_records: usize,
     /// … or these bytes of records …
     pub max_round_bytes: usize,
-    /// … or after this long (up to four times that while there is a backlog), whichever is first. A drained round is committed at once.
+    /// … or after this long, whichever is first, and when the commit before it has landed. A drained round is committed at once.
     pub commit_interval: Duration,
     /// Appends that wait for the writer hold at most this much; more wait outside.
     pub max_pending_bytes: usize,
@@ -91,7 +91,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             lock_timeout: Duration::from_secs(1),
-            cache_bytes: 20 << 20,
+            cache_bytes: 12 << 20,
             store_buffer_bytes: 40 << 20,
             min_free_bytes: 256 << 20,
             max_round_records: 5_000,

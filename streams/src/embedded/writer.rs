@@ -33,8 +33,6 @@ pub(super) struct Writer {
     journal: RefCell<Journal>,
     round: Round,
     driver: Option<Driver>,
-    /// Rounds are this many times longer than configured, 1 to 4: doubled while there is a backlog.
-    stretch: u32,
     trouble: Option<Trouble>,
     /// Pause of the trouble that passed last, until a commit succeeds.
     last_pause: Option<Duration>,
@@ -50,7 +48,7 @@ impl Writer {
         let woken = shared.clone();
         let syncer = Arc::new(Syncer::of_file(wal.file().to_owned(), move || woken.jobs.wake())?);
         let journal = RefCell::new(open_journal(&shared, &connection)?);
-        let reads = open_reads(&shared)?;
+        let reads = database::open_reader(&shared.folder)?;
         let woken = shared.clone();
         let file = File::new(shared.clone(), connection, wal, syncer.clone())?;
         let committer = Committer::start(file, move || woken.jobs.wake())?;
@@ -61,7 +59,6 @@ impl Writer {
             journal,
             round: Round::default(),
             driver: None,
-            stretch: 1,
             trouble: None,
             last_pause: None,
             syncer,
@@ -162,16 +159,11 @@ impl Writer {
     fn run_topology(&mut self) -> bool {
         let Some(driver) = &mut self.driver else { return false };
         let options = &self.shared.options;
-        let budget = Budget {
-            records: options.max_round_records * self.stretch as usize,
-            bytes: options.max_round_bytes * (1 + self.stretch as usize),
-            until: Instant::now() + options.commit_interval * self.stretch,
-        };
+        // What comes of the round's records has room beside them.
+        let (records, bytes) = (options.max_round_records, 2 * options.max_round_bytes);
+        let budget = Budget { records, bytes, until: Instant::now() + options.commit_interval };
         let world = World { connection: &self.reads, catalog: &self.shared.catalog, clock: &*options.clock, journal: &self.journal };
-        let Err(error) = driver.run(&mut self.round, world, budget) else {
-            self.stretch = if driver.has_work() { (self.stretch * 2).min(4) } else { 1 };
-            return false;
-        };
+        let Err(error) = driver.run(&mut self.round, world, budget) else { return false };
         // The appends from outside are none the worse for it.
         self.round = std::mem::take(&mut self.round).without_topology();
         let goes_on = match &error {
@@ -403,7 +395,7 @@ impl Writer {
             return Ok(false);
         }
         self.file().reopen()?;
-        self.reads = open_reads(&self.shared)?;
+        self.reads = database::open_reader(&self.shared.folder)?;
         *self.journal.get_mut() = open_journal(&self.shared, &self.reads)?;
         self.shared.catalog.forget_uncommitted();
         if std::mem::take(&mut self.sync_failed) {
@@ -425,12 +417,4 @@ impl Writer {
 fn open_journal(shared: &Shared, connection: &Connection) -> Result<Journal, LogError> {
     Journal::open(connection, shared.options.store_buffer_bytes)
         .map_err(|error| LogError::sqlite("reading the journal of the stores", error))
-}
-
-/// The tasks' reads and the commits share the page cache that is allowed.
-fn open_reads(shared: &Shared) -> Result<Connection, LogError> {
-    let connection = database::open_reader(&shared.folder)?;
-    database::set_cache(&connection, shared.options.cache_bytes / 2)
-        .map_err(|error| LogError::sqlite("opening the tasks' reads", error))?;
-    Ok(connection)
 }
