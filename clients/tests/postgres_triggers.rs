@@ -53,10 +53,19 @@ impl Product {
         self.db.execute(AssertSqlSafe(sql.to_string())).await.unwrap();
     }
 
-    /// The outbox's rows in order, as `kind id.incarnation name | changed name`, and empties it.
+    /// The outbox's rows in order, as `kind id.incarnation name | changed name`, and empties it. Rows that share a number are
+    /// in order of key.
     async fn noticed(&self) -> Vec<String> {
-        let rows =
-            sqlx::query("WITH t AS (DELETE FROM concord.outbox RETURNING *) SELECT * FROM t ORDER BY number").fetch_all(&self.db).await;
+        let rows = sqlx::query(
+            "WITH t AS (DELETE FROM concord.outbox RETURNING *)
+             SELECT t.kind, coalesce(t.external_id, x.id) AS external_id, coalesce(x.incarnation, t.incarnation) AS incarnation,
+                    CASE WHEN x.id IS NULL THEN t.fields ELSE ARRAY(SELECT unnest(t.fields[x.place:x.place])) END AS fields,
+                    CASE WHEN x.id IS NULL THEN t.previous ELSE ARRAY(SELECT unnest(t.previous[x.place:x.place])) END AS previous
+             FROM t LEFT JOIN LATERAL unnest(t.ids, t.incarnations) WITH ORDINALITY AS x(id, incarnation, place) ON true
+             ORDER BY t.number, length(x.id), x.id",
+        )
+        .fetch_all(&self.db)
+        .await;
         let rows = rows.unwrap();
         rows.iter()
             .map(|row| {
@@ -127,6 +136,43 @@ async fn truncate_asks_for_a_sweep_and_an_unseen_delete_is_made_up_for() {
 }
 
 #[tokio::test]
+async fn a_bulk_update_tells_of_each_changed_row_once_in_a_few_outbox_rows() {
+    let product = Product::new().await;
+    product.run("INSERT INTO accounts (full_name) SELECT 'P' || n FROM generate_series(1, 500) n").await;
+    product.run("DELETE FROM accounts WHERE id = 7; INSERT INTO accounts VALUES (7, 'P7')").await;
+    product.noticed().await;
+    product
+        .run("UPDATE accounts SET logins = logins + 1, full_name = CASE WHEN id > 100 THEN full_name || '!' ELSE full_name END, plan = CASE id WHEN 7 THEN 'pro' END")
+        .await;
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM concord.outbox").fetch_one(&product.db).await.unwrap();
+    assert!((13..40).contains(&count), "401 changed rows in {count} rows of the outbox");
+    let mut noticed = product.noticed().await;
+    noticed.sort();
+    let mut expected: Vec<String> = (101..=500).map(|n| format!("u {n}.0 P{n}! (was P{n})")).collect();
+    expected.push("u 7.1 P7".into());
+    expected.sort();
+    assert_eq!(noticed, expected);
+}
+
+#[tokio::test]
+async fn one_statement_may_change_keys_and_columns_and_neither() {
+    let product = Product::new().await;
+    product.run("INSERT INTO accounts SELECT n, 'P' || n FROM generate_series(1, 100) n").await;
+    product.noticed().await;
+    product
+        .run("UPDATE accounts SET id = CASE WHEN id <= 40 THEN id + 1000 ELSE id END, full_name = CASE WHEN id % 2 = 0 THEN 'Q' || id ELSE full_name END")
+        .await;
+    let mut noticed = product.noticed().await;
+    noticed.sort();
+    let name = |n: u32| if n.is_multiple_of(2) { format!("Q{n}") } else { format!("P{n}") };
+    let moved = (1..=40).flat_map(|n| [format!("d {n}.0"), format!("i {}.0 {}", n + 1000, name(n))]);
+    let changed = (42..=100).step_by(2).map(|n| format!("u {n}.0 Q{n} (was P{n})"));
+    let mut expected: Vec<String> = moved.chain(changed).collect();
+    expected.sort();
+    assert_eq!(noticed, expected);
+}
+
+#[tokio::test]
 async fn copy_upserts_and_cascades_are_noticed_too() {
     let product = Product::with(&format!(
         "{ACCOUNTS} CREATE TABLE owners (id bigint PRIMARY KEY); ALTER TABLE accounts ADD owner bigint REFERENCES owners ON DELETE CASCADE;"
@@ -179,6 +225,27 @@ async fn the_last_row_noticed_of_a_key_is_what_the_owners_triggers_made_of_it() 
 }
 
 #[tokio::test]
+async fn a_row_that_a_cascade_comes_back_to_is_told_of_as_it_was_left() {
+    let product =
+        Product::with(&format!("{ACCOUNTS} ALTER TABLE accounts ADD plan_of text REFERENCES accounts (mail) ON UPDATE CASCADE;")).await;
+    product.run("INSERT INTO accounts (id, full_name, mail) VALUES (1, 'Ada', 'a@x'), (2, 'Bob', 'b@x'), (3, 'Cy', 'c@x')").await;
+    product.run("UPDATE accounts SET plan_of = 'a@x'").await;
+    // The cascade of the one row's e-mail changes the other two, which the statement changes as well.
+    product.run("CREATE FUNCTION mark() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.plan := NEW.plan_of; RETURN NEW; END $$").await;
+    product.run("CREATE TRIGGER mark BEFORE UPDATE ON accounts FOR EACH ROW EXECUTE FUNCTION mark()").await;
+    product.noticed().await;
+    product.run("UPDATE accounts SET full_name = full_name || '!', mail = 'n' || mail").await;
+    let rows = "SELECT DISTINCT ON (id) id || ' ' || array_to_string(fields, ',', '-') FROM (
+                    SELECT number, coalesce(external_id, x.id) AS id, CASE WHEN x.id IS NULL THEN fields ELSE ARRAY(SELECT unnest(fields[x.place:x.place])) END AS fields
+                    FROM concord.outbox LEFT JOIN LATERAL unnest(ids) WITH ORDINALITY AS x(id, place) ON true) r ORDER BY id, number DESC";
+    let last: Vec<String> = sqlx::query_scalar(rows).fetch_all(&product.db).await.unwrap();
+    let shown = "SELECT a.id || ' ' || concat_ws(',', full_name, mail, plan, '-', '-', '-') FROM accounts a ORDER BY id";
+    let shown: Vec<String> = sqlx::query_scalar(shown).fetch_all(&product.db).await.unwrap();
+    assert_eq!(last, shown);
+    assert_eq!(shown[1], "2 Bob!,nb@x,na@x,-,-,-");
+}
+
+#[tokio::test]
 async fn a_table_that_cannot_be_the_products_is_named_with_its_column() {
     let postgres = TestPostgres::start().unwrap();
     let db = PgPool::connect(&postgres.url()).await.unwrap();
@@ -197,6 +264,38 @@ async fn a_table_that_cannot_be_the_products_is_named_with_its_column() {
     postgres::prepare(&db, &accounts()).await.unwrap();
     let missing = TableConfig { table: "nowhere.accounts".into(), ..accounts() };
     assert!(refused(&missing).await.contains("nowhere.accounts does not exist"));
+}
+
+#[tokio::test]
+async fn an_older_schema_is_brought_up_to_date_without_holding_a_writer_up() {
+    let product = Product::new().await;
+    // As the first version left it.
+    product
+        .run(
+            "DROP SEQUENCE concord.outbox_row; ALTER TABLE concord.outbox DROP ids, DROP incarnations, DROP stamps;
+             DELETE FROM concord.migrations WHERE version = 2",
+        )
+        .await;
+    product.run("INSERT INTO concord.outbox (kind, system, external_id, shape, fields) VALUES ('u', 'product', '1', 1, '{Ada}')").await;
+    let mut open = product.db.begin().await.unwrap();
+    open.execute("INSERT INTO concord.outbox (kind, system, external_id, shape, fields) VALUES ('u', 'product', '2', 1, '{Bob}')")
+        .await
+        .unwrap();
+    let mut waits = product.db.acquire().await.unwrap();
+    let writes = async {
+        // Until the migration has been seen to wait; then another writer must get through, though it waits still.
+        let waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'concord.outbox'::regclass AND NOT granted)";
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut *waits).await.unwrap() {}
+        waits
+            .execute("SET statement_timeout = '20s'; INSERT INTO concord.outbox (kind, system, external_id, shape, fields) VALUES ('u', 'product', '3', 1, '{Cy}')")
+            .await
+            .unwrap();
+        open.commit().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(postgres::migrate(&product.db), writes);
+    migrated.unwrap();
+    product.run("UPDATE concord.outbox SET previous = '{NULL}'").await;
+    assert_eq!(product.noticed().await, ["u 1.0 Ada", "u 2.0 Bob", "u 3.0 Cy"]);
 }
 
 #[tokio::test]

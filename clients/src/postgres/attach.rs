@@ -36,9 +36,13 @@ impl From<sqlx::Error> for AttachError {
 
 /// Makes the schema `concord` or brings it up to date; several processes may do so at once.
 pub async fn migrate(db: &PgPool) -> Result<(), AttachError> {
-    let sql = include_str!("migrations/0001_concord.sql");
-    let first = Migration::new(1, "concord".into(), MigrationType::Simple, sql.into_sql_str(), false);
-    let mut migrator = Migrator::with_migrations(vec![first]);
+    let migration = |version, name: &'static str, sql: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    let mut migrator = Migrator::with_migrations(vec![
+        migration(1, "concord", include_str!("migrations/0001_concord.sql")),
+        migration(2, "chunks", include_str!("migrations/0002_chunks.sql")),
+    ]);
     migrator.dangerous_set_table_name("concord.migrations");
     // Without the right to make a schema, one that is there is enough.
     let there: bool = sqlx::query_scalar("SELECT to_regnamespace('concord') IS NOT NULL").fetch_one(db).await?;
@@ -48,8 +52,19 @@ pub async fn migrate(db: &PgPool) -> Result<(), AttachError> {
         sqlx::query("CREATE SCHEMA IF NOT EXISTS concord").execute(&mut *one).await?;
         one.commit().await?;
     }
-    migrator.run(db).await?;
-    Ok(())
+    loop {
+        let mut one = db.acquire().await?;
+        let Err(error) = migrator.run_direct(None, &mut *one, false).await else { return Ok(()) };
+        // The migrator keeps its lock where it fails; it goes with the connection.
+        one.close().await?;
+        match &error {
+            MigrateError::ExecuteMigration(sql, _) | MigrateError::Execute(sql) if super::error::code(sql).as_deref() == Some("55P03") => {
+                tracing::info!("waiting for open transactions to bring the schema concord up to date");
+                tokio::time::sleep(LOCK_PAUSE).await;
+            }
+            _ => return Err(error.into()),
+        }
+    }
 }
 
 /// The configured table, made first if it is Concord's own.

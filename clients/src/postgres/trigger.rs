@@ -1,7 +1,8 @@
 //! The SQL of the triggers that notice every change of the product's table, whoever made it.
 //!
-//! They are statement-level, with transition tables: a bulk update costs one insert of many outbox rows. At their end the
-//! statement's row locks are all held, so the numbers that they take are in the order in which each key's changes commit.
+//! They are statement-level, with transition tables: a bulk update costs one insert, of an outbox row for every [`TOGETHER`]
+//! rows. At their end the statement's row locks are all held, so the numbers that they take are in the order in which each
+//! key's changes commit.
 //!
 //! Two things change what they do:
 //! - A trigger of the owner's may have changed the same rows while the statement ran (it fires before the end of the
@@ -20,6 +21,10 @@ use schemas::System;
 /// What wakes whoever takes the outbox's rows.
 pub const CHANNEL: &str = "concord_outbox";
 
+/// So many rows that an UPDATE changed share an outbox row, which then mostly fits into a page. Postgres gives no array more
+/// than 1 GB: a statement may change rows of up to 30 MB of mapped text.
+const TOGETHER: u32 = 32;
+
 /// The triggers' and functions' names, and the statements that make them.
 #[derive(Debug, Clone)]
 pub struct Triggers {
@@ -30,9 +35,10 @@ pub struct Triggers {
 }
 
 /// What each function needs: our schema alone on its path; plans that stay good when the next statement has a million
-/// rows or one (they are made once); no compiling for a query that the planner takes for a huge one.
+/// rows or one (they are made once): joined and grouped by hashing; no compiling for a query that the planner takes for a
+/// huge one.
 const SETTINGS: &str = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off \
-                        SET enable_seqscan = off SET enable_mergejoin = off SET work_mem = '64MB'";
+                        SET enable_seqscan = off SET enable_mergejoin = off SET enable_sort = off SET work_mem = '64MB'";
 
 impl Triggers {
     pub fn new(system: &System, table: &Table, shape: i32) -> Triggers {
@@ -96,7 +102,9 @@ impl Text<'_> {
             "DECLARE{START}
     ours    boolean := current_setting('concord.writing', true) = {system} AND to_regclass('pg_temp.concord_batch') IS NOT NULL;
     wrote   bigint;
-    moved   bigint;
+    first   bigint;
+    moved   boolean;
+    cascade boolean;
 BEGIN
     IF ours AND depth = 1 THEN
         -- The sink's own statement changes its batch's rows alone. (More, by a cascade: it counts them.)
@@ -107,31 +115,41 @@ BEGIN
         SELECT 'u', {system}, {id_t}, coalesce(i.incarnation, 0), {shape}, {stamp_t}, {fields_t}, {previous_t}
         FROM old_rows o JOIN {t} t ON {key_t} = {old_key} LEFT JOIN {again_t}
         WHERE {differ_t} AND {old_key} IN (SELECT o.key FROM (SELECT {old_key} AS key FROM old_rows o EXCEPT SELECT b.row_key FROM pg_temp.concord_batch b) o);
-    ELSIF nested THEN
+    ELSIF NOT nested THEN
+        -- A full join is never a nested loop, whatever number of rows it was planned for; m: a changed key, done below.
+        WITH written AS (
+            INSERT INTO concord.outbox (kind, system, shape, ids, incarnations, stamps, fields, previous)
+            SELECT CASE WHEN {old_key} IS NULL OR {new_key} IS NULL THEN 'm' ELSE 'u' END::\"char\", {system}, {shape},
+                   array_agg(coalesce({new_id}, {old_id})), array_agg(coalesce(i.incarnation, 0)), array_agg({stamp_n}),
+                   array_agg({fields_n}), array_agg({previous_n})
+            FROM old_rows o FULL JOIN new_rows n ON {old_key} = {new_key} LEFT JOIN {again_n}
+            WHERE {old_key} IS NULL OR {new_key} IS NULL OR {differ_n}
+            GROUP BY nextval('concord.outbox_row') / {TOGETHER}, {old_key} IS NULL OR {new_key} IS NULL
+            RETURNING kind, number)
+        SELECT count(*), min(number), bool_or(kind = 'm'), EXISTS (
+                   SELECT FROM pg_constraint c WHERE c.conrelid = TG_RELID AND c.contype = 'f'
+                   AND (c.confupdtype IN ('c', 'n', 'd') OR c.confdeltype IN ('n', 'd')))
+        INTO wrote, first, moved, cascade FROM written;
+        IF wrote = 0 THEN
+            RETURN NULL;
+        END IF;
+        IF cascade AND (SELECT count(*) > count(DISTINCT {new_key}) FROM new_rows n) THEN
+            -- A foreign key's action came back to rows of the statement: they are in it twice, in between as nobody sees them.
+            DELETE FROM concord.outbox WHERE number >= first AND transaction = pg_current_xact_id();
+            nested := true;
+        ELSIF moved THEN
+            DELETE FROM concord.outbox WHERE number >= first AND kind = 'm' AND transaction = pg_current_xact_id();
+            PERFORM {gone}(ARRAY(SELECT {old_id} FROM old_rows o EXCEPT SELECT {new_id} FROM new_rows n));
+            PERFORM {came}(ARRAY(SELECT {new_id} FROM new_rows n EXCEPT SELECT {old_id} FROM old_rows o));
+        END IF;
+    END IF;
+    IF nested AND NOT ours THEN
         INSERT INTO concord.outbox (kind, system, external_id, incarnation, shape, stamp, fields, previous)
         SELECT 'u', {system}, {id_t}, coalesce(i.incarnation, 0), {shape}, {stamp_t}, {fields_t}, {previous_t}
         FROM old_rows o JOIN {t} t ON {key_t} = {old_key} LEFT JOIN {again_t}
         WHERE {differ_t};
         PERFORM {gone}(ARRAY(SELECT {old_id} FROM old_rows o EXCEPT SELECT {new_id} FROM new_rows n));
         PERFORM {came}(ARRAY(SELECT {new_id} FROM new_rows n EXCEPT SELECT {old_id} FROM old_rows o));
-    ELSE
-        -- A full join is never a nested loop, whatever number of rows it was planned for; m: a changed key, done below.
-        WITH written AS (
-            INSERT INTO concord.outbox (kind, system, external_id, incarnation, shape, stamp, fields, previous)
-            SELECT CASE WHEN {old_key} IS NULL OR {new_key} IS NULL THEN 'm' ELSE 'u' END::\"char\", {system},
-                   coalesce({new_id}, {old_id}), coalesce(i.incarnation, 0), {shape}, {stamp_n}, {fields_n}, {previous_n}
-            FROM old_rows o FULL JOIN new_rows n ON {old_key} = {new_key} LEFT JOIN {again_n}
-            WHERE {old_key} IS NULL OR {new_key} IS NULL OR {differ_n}
-            RETURNING kind, number)
-        SELECT count(*), min(number) FILTER (WHERE kind = 'm') INTO wrote, moved FROM written;
-        IF wrote = 0 THEN
-            RETURN NULL;
-        END IF;
-        IF moved IS NOT NULL THEN
-            DELETE FROM concord.outbox WHERE number >= moved AND kind = 'm' AND transaction = pg_current_xact_id();
-            PERFORM {gone}(ARRAY(SELECT {old_id} FROM old_rows o EXCEPT SELECT {new_id} FROM new_rows n));
-            PERFORM {came}(ARRAY(SELECT {new_id} FROM new_rows n EXCEPT SELECT {old_id} FROM old_rows o));
-        END IF;
     END IF;
 {finish}
 END",

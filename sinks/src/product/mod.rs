@@ -5,10 +5,13 @@
 //!
 //! - [`Sink`]: reads the topic, runs batches, commits what is finished
 //! - [`queue`]: whose turn it is (pure); [`verdict`]: what becomes of a request (pure)
-//! - [`writer`]: one batch in one transaction, with the SQL of `statements` and the rows of [`job`]
+//! - [`writer`]: one batch in one transaction, with the SQL of `statements` and the rows of [`job`]: most of it by `quick`,
+//!   what that leaves by `batch`
 
+mod batch;
 pub mod job;
 pub mod queue;
+mod quick;
 mod statements;
 pub mod verdict;
 pub mod writer;

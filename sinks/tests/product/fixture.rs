@@ -65,8 +65,16 @@ impl Product {
 
     /// The outbox's rows in order, which it empties: `kind id.incarnation name mail`, and of an answer its outcome and field.
     pub async fn told(&self) -> Vec<String> {
-        let rows =
-            sqlx::query("WITH t AS (DELETE FROM concord.outbox RETURNING *) SELECT * FROM t ORDER BY number").fetch_all(&self.db).await;
+        let rows = sqlx::query(
+            "WITH t AS (DELETE FROM concord.outbox RETURNING *)
+             SELECT t.kind, t.outcome, t.refused_field, t.taken, coalesce(t.external_id, x.id) AS external_id,
+                    coalesce(x.incarnation, t.incarnation) AS incarnation,
+                    CASE WHEN x.id IS NULL THEN t.fields ELSE ARRAY(SELECT unnest(t.fields[x.place:x.place])) END AS fields
+             FROM t LEFT JOIN LATERAL unnest(t.ids, t.incarnations) WITH ORDINALITY AS x(id, incarnation, place) ON true
+             ORDER BY t.number, length(x.id), x.id",
+        )
+        .fetch_all(&self.db)
+        .await;
         rows.unwrap()
             .iter()
             .map(|row| {

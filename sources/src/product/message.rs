@@ -4,9 +4,11 @@ use clients::postgres::{Shape, slot::differences};
 use schemas::{Answer, CustomerFields, Field, Millis, Notice, Outcome, SourceCustomer, WriteId};
 
 /// A row of the outbox, as the database gives it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutboxRow {
     pub number: i64,
+    /// Which one it is of several that have the number together.
+    pub place: Option<usize>,
     /// By the database's clock.
     pub at: Millis,
     pub kind: char,
@@ -95,7 +97,11 @@ fn notices(row: &OutboxRow, shape: Option<&Shape>, fields: Option<&CustomerField
         ('r', ..) => return row.notices.as_deref().and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default(),
         _ => return Vec::new(),
     };
-    vec![Notice { event_id: format!("outbox:{}", row.number), write_id: None, time: row.at, changes }]
+    let event_id = match row.place {
+        Some(place) => format!("outbox:{}:{place}", row.number),
+        None => format!("outbox:{}", row.number),
+    };
+    vec![Notice { event_id, write_id: None, time: row.at, changes }]
 }
 
 fn answer(row: &OutboxRow, fields: Option<&CustomerFields>) -> Option<Answer> {
@@ -153,6 +159,12 @@ mod tests {
         assert_eq!(change[0].previous, Some(Previous { value: "Bob".into() }));
         assert_eq!(change[0].new, "Ada".into());
         assert_eq!(result.answer, None);
+    }
+
+    #[test]
+    fn rows_that_share_a_number_are_told_apart_by_their_place() {
+        let (_, result) = published(OutboxRow { place: Some(3), fields: values(["Ada", "-"]), previous: values(["Bob", "-"]), ..row('u') });
+        assert_eq!((result.order, result.notices[0].event_id.as_str()), (Some(7), "outbox:7:3"));
     }
 
     #[test]

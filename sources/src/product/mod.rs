@@ -3,8 +3,9 @@
 //! - [`Source`]: attaches to the table, then runs the two loops below until the shutdown
 //! - `take`: outbox rows → `customers.<product>`, woken by NOTIFY, with a poll as the safety net
 //! - `survey`: the first backfill, and the sweeps where changes may have gone unnoticed; it writes to the outbox, too
-//! - [`message`]: a row as a message (pure); [`outbox`], [`sweep`]: their SQL
+//! - [`message`]: a row as a message, [`chunk`]: several that share a row (both pure); [`outbox`], [`sweep`]: their SQL
 
+pub mod chunk;
 pub mod message;
 pub mod outbox;
 mod survey;

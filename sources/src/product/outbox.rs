@@ -3,12 +3,12 @@
 //! A row is taken by being there. No position is kept that could pass a row which commits late, so a slow transaction is
 //! neither skipped nor does it hold anybody up.
 
-use super::message::OutboxRow;
+use super::{chunk::Chunk, message::OutboxRow};
 use clients::postgres::Shape;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use std::collections::HashMap;
 
-/// Rows of one append.
+/// Results of one append, or a few more: those of an outbox row stay together.
 pub const BATCH: i64 = 2_000;
 
 /// The shapes of the outbox's arrays, read as they turn up.
@@ -39,19 +39,36 @@ impl Shapes {
     }
 }
 
-/// The first rows that are there, in order of number.
+/// The first results that are there, in order of number: as many outbox rows as it takes to have [`BATCH`] of them.
 pub async fn rows(db: &mut PgConnection, system: &str) -> Result<Vec<OutboxRow>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT number, (extract(epoch FROM at) * 1000)::bigint AS at, kind, incarnation, external_id, shape, \
-                (extract(epoch FROM stamp) * 1000)::bigint AS stamp, fields, previous, write_id, outcome, refused_field, reason, \
-                coalesce(taken, false) AS taken, notices::text AS notices \
-         FROM concord.outbox WHERE system = $1 ORDER BY number LIMIT $2",
+                (extract(epoch FROM stamp) * 1000)::bigint AS stamp, write_id, outcome, refused_field, reason, \
+                coalesce(taken, false) AS taken, notices::text AS notices, ids, incarnations, \
+                CASE WHEN ids IS NULL THEN fields ELSE ARRAY(SELECT unnest(fields)) END AS fields, \
+                CASE WHEN ids IS NULL THEN previous ELSE ARRAY(SELECT unnest(previous)) END AS previous, \
+                CASE WHEN ids IS NOT NULL THEN ARRAY(SELECT (extract(epoch FROM unnest(stamps)) * 1000)::bigint) END AS stamps \
+         FROM concord.outbox \
+         WHERE system = $1 AND number <= ( \
+             SELECT max(number) FROM ( \
+                 SELECT number, sum(coalesce(cardinality(ids), 1)) OVER (ORDER BY number) - coalesce(cardinality(ids), 1) AS before \
+                 FROM concord.outbox WHERE system = $1 ORDER BY number LIMIT $2) f \
+             WHERE before < $2) \
+         ORDER BY number LIMIT $2",
     )
     .bind(system)
     .bind(BATCH)
     .fetch_all(db)
     .await?;
-    rows.iter().map(row).collect()
+    let mut all = Vec::with_capacity(rows.len());
+    for from in &rows {
+        let row = row(from)?;
+        match chunk(from)? {
+            Some(chunk) => all.extend(chunk.apart(row)),
+            None => all.push(row),
+        }
+    }
+    Ok(all)
 }
 
 /// Removes rows that the log has.
@@ -74,10 +91,16 @@ pub async fn reads_taken(db: &mut PgConnection, system: &str, up_to: i64) -> Res
         .await
 }
 
+fn chunk(row: &PgRow) -> Result<Option<Chunk>, sqlx::Error> {
+    let Some(ids) = row.try_get("ids")? else { return Ok(None) };
+    Ok(Some(Chunk { ids, incarnations: row.try_get("incarnations")?, stamps: row.try_get("stamps")? }))
+}
+
 fn row(row: &PgRow) -> Result<OutboxRow, sqlx::Error> {
     let letter = |of: i8| char::from(of.unsigned_abs());
     Ok(OutboxRow {
         number: row.try_get("number")?,
+        place: None,
         at: row.try_get("at")?,
         kind: letter(row.try_get("kind")?),
         incarnation: row.try_get("incarnation")?,

@@ -24,7 +24,7 @@ impl Source {
             let taken = self.take_some(&mut db, &mut shapes).await?;
             // What is there already is told of more than once.
             while listener.next_buffered().is_some() {}
-            if taken == usize::try_from(outbox::BATCH).unwrap_or(usize::MAX) {
+            if taken >= usize::try_from(outbox::BATCH).unwrap_or(usize::MAX) {
                 continue;
             }
             tokio::select! {
@@ -39,13 +39,15 @@ impl Source {
         Ok(())
     }
 
-    /// Publishes what is there, then removes it. A crash in between publishes it again: its numbers say that it was seen.
+    /// Publishes what is there, then removes it, and says how many results that were. A crash in between publishes them again:
+    /// their numbers say that they were seen.
     async fn take_some(&self, db: &mut PgConnection, shapes: &mut Shapes) -> Result<usize, Trouble> {
         let rows = outbox::rows(db, self.options.system.as_str()).await?;
         let Some(last) = rows.last() else { return Ok(0) };
         let (count, last) = (rows.len(), last.number);
         shapes.learn(db, &rows).await?;
-        let numbers: Vec<i64> = rows.iter().map(|row| row.number).collect();
+        let mut numbers: Vec<i64> = rows.iter().map(|row| row.number).collect();
+        numbers.dedup();
         let (oldest, mut truncated) = (rows.iter().map(|r| r.at).min().unwrap_or(0), None);
         let mut records = Vec::with_capacity(count + 2);
         for row in rows {

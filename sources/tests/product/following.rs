@@ -2,9 +2,12 @@
 
 use crate::fixture::*;
 use connect::Health;
-use schemas::Field;
+use schemas::{Field, Value};
 use sqlx::{Connection, Executor, PgConnection};
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edit_is_published_with_what_it_was_and_soon() {
@@ -67,6 +70,71 @@ async fn what_commits_while_nobody_listens_is_published_later_and_nothing_twice(
     world.run("UPDATE accounts SET full_name = 'd' WHERE id = 2").await;
     assert_eq!(say(&world.await_news(1).await), ["2.0 d"]);
     source.stop().await;
+}
+
+#[tokio::test]
+async fn a_bulk_update_is_published_row_by_row_each_once() {
+    let rows = 5_000;
+    let mut world =
+        World::new(&format!("{ACCOUNTS} INSERT INTO accounts (full_name) SELECT 'P' || n FROM generate_series(1, {rows}) n")).await;
+    let mut source = world.start();
+    source.through().await;
+    let mut orders: HashMap<String, Option<i64>> = world.await_news(rows).await.into_iter().map(|(id, r)| (id, r.order)).collect();
+    let mut events = BTreeSet::new();
+    // The second comes on top of the first before anything is published.
+    world
+        .run("BEGIN; UPDATE accounts SET full_name = full_name || '!', changed_at = '2021-01-01T00:00:00Z'; UPDATE accounts SET plan = 'p' || id; COMMIT")
+        .await;
+    let news = world.await_news(2 * rows).await;
+    assert_eq!(news.len(), 2 * rows);
+    for (n, (id, result)) in news.into_iter().enumerate() {
+        let change = &result.notices[0].changes[0];
+        let told = (change.field.to_string(), change.previous.as_ref().map(|p| p.value.clone()), change.new.clone());
+        let name = |mark: &str| Value::from(format!("P{id}{mark}"));
+        let plan = result.fields.as_ref().unwrap().attributes.get("plan").cloned();
+        if plan.is_none() {
+            assert_eq!(told, ("name".into(), Some(name("")), name("!")));
+        } else {
+            assert_eq!(told, ("attributes.plan".into(), Some(Value::Empty), Value::from(format!("p{id}"))));
+        }
+        assert_eq!(result.fields.as_ref().unwrap().name, Some(format!("P{id}!")));
+        assert_eq!((result.created, result.notices.len(), result.notices[0].changes.len()), (1_609_459_200_000, 1, 1));
+        assert!(orders.insert(id.clone(), result.order) < Some(result.order), "{n}: {id}");
+        assert!(events.insert(result.notices[0].event_id.clone()), "{n}: {id}");
+    }
+    source.stop().await;
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM concord.outbox").fetch_one(&world.db).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn what_is_published_again_after_a_failed_removal_is_the_same() {
+    let mut world =
+        World::new(&format!("{ACCOUNTS} INSERT INTO accounts (full_name) SELECT 'P' || n FROM generate_series(1, 100) n")).await;
+    let mut source = world.start();
+    source.through().await;
+    world.await_news(100).await;
+    world
+        .run(
+            "CREATE FUNCTION concord.stay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'stay'; END $$;
+             CREATE TRIGGER stay BEFORE DELETE ON concord.outbox EXECUTE FUNCTION concord.stay();
+             UPDATE accounts SET full_name = full_name || '!'",
+        )
+        .await;
+    let news = world.await_news(200).await;
+    let told: BTreeSet<_> = news.iter().map(|(id, r)| (&r.notices[0].event_id, id, r.order)).collect();
+    let events: BTreeSet<_> = told.iter().map(|(event, ..)| event).collect();
+    assert_eq!((told.len(), events.len()), (100, 100), "an event id for each row, whenever it is published");
+    world.run("DROP TRIGGER stay ON concord.outbox").await;
+    source.health.wait_for(|h| *h == Health::Ok).await.unwrap();
+    world.run("UPDATE accounts SET full_name = 'last' WHERE id = 1").await;
+    let mut last = world.await_news(1).await;
+    while last.last().unwrap().1.fields.as_ref().unwrap().name.as_deref() != Some("last") {
+        last.extend(world.await_news(1).await);
+    }
+    source.stop().await;
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM concord.outbox").fetch_one(&world.db).await.unwrap();
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]
