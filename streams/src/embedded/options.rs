@@ -92,7 +92,7 @@ impl Default for Options {
         Options {
             lock_timeout: Duration::from_secs(1),
             cache_bytes: 12 << 20,
-            store_buffer_bytes: 40 << 20,
+            store_buffer_bytes: 24 << 20,
             min_free_bytes: 256 << 20,
             max_round_records: 5_000,
             max_round_bytes: 8 << 20,
