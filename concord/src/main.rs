@@ -81,8 +81,9 @@ async fn command(cli: Cli, env: Env) -> anyhow::Result<bool> {
         Command::Customers(CustomersCommand::Show { server, id, external_id, json }) => {
             commands::show_customer(&client(&server)?, id, external_id, json).await?;
         }
-        Command::Conflicts { server, customer_id, kind, limit, json } => {
-            commands::conflicts(&client(&server)?, customer_id, kind, limit, json).await?;
+        Command::Conflicts { server, customer_id, kind, limit, after, json } => {
+            let asked = commands::ListConflicts { customer_id, kind, limit, after };
+            commands::conflicts(&client(&server)?, asked, json).await?;
         }
         Command::Status { server, json } => return commands::status(&client(&server)?, json).await,
         Command::Healthcheck { server } => return Ok(commands::healthcheck(&server, &overrides, &env).await),
