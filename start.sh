@@ -17,7 +17,8 @@ Installs what is missing (a C compiler, PostgreSQL), builds, and runs everything
 
 Environment (all optional): DATABASE_URL, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, STRIPE_API_BASE, CONCORD_LISTEN,
 CONCORD_API_TOKEN, CONCORD_DATA_DIR (./.concord), CONCORD_CONFIG (concord.toml), CONCORD_SANDBOX_LISTEN (127.0.0.1:8010).
-Every secret also as NAME_FILE. State is kept in CONCORD_DATA_DIR: start again and it goes on.
+Every secret also as NAME_FILE. State is kept in CONCORD_DATA_DIR: start again and it goes on. Concord's log goes to the
+terminal, or, where there is none, to concord.log in that folder; CONCORD_LOG says how much of it.
 TXT
 }
 
@@ -83,24 +84,33 @@ if [ -z "${STRIPE_API_KEY:-}${STRIPE_API_KEY_FILE:-}" ]; then
     await_port "$sandbox_listen" "$sandbox_pid" "the sandbox Stripe (its log: $CONCORD_DATA_DIR/sandbox.log)"
 fi
 
-target/release/concord run &
+# Its log is for the terminal; without one, lines of JSON would stand between those that people read.
+concord_log=''
+if [ -t 2 ]; then
+    target/release/concord run &
+else
+    concord_log=$CONCORD_DATA_DIR/concord.log
+    target/release/concord run 2>"$concord_log" &
+fi
 concord_pid=$!
-await_ready "$listen" "$concord_pid"
+await_ready "$listen" "$concord_pid" "$concord_log"
 
-cat >&2 <<TXT
-
-Concord is running.
-  customers side by side   http://$listen/
-TXT
-[ -z "$sandbox_pid" ] || echo "  \"in Stripe\"              http://$sandbox_listen/" >&2
-cat >&2 <<TXT
-  SQL                      psql '$(public_url "$DATABASE_URL")'
+{
+    echo
+    echo "Concord is running."
+    echo "  customers side by side   http://$listen/"
+    [ -z "$sandbox_pid" ] || echo "  \"in Stripe\"              http://$sandbox_listen/"
+    # Not where its address is in a file: that is a secret.
+    [ -z "${DATABASE_URL:-}" ] || echo "  SQL                      psql '$(public_url "$DATABASE_URL")'"
+    [ -z "$concord_log" ] || echo "  log                      $concord_log"
+    cat <<TXT
 Try:
   curl -s -X POST http://$listen/api/v1/myproduct/customers/ -H 'content-type: application/json' \\
        -d '{"name":"Ada Lovelace","email":"ada@example.com"}'
   target/release/concord customers list
 Ctrl-C stops everything.
 TXT
+} >&2
 
 wait "$concord_pid" && status=0 || status=$?
 concord_pid=''

@@ -44,7 +44,8 @@ install_for() {
 }
 
 build_release() {
-    say "building (the first time takes some minutes)"
+    # Later on cargo itself says what it builds, if anything.
+    [ -x target/release/concord ] && [ -x target/release/sandbox ] || say "building (the first time takes some minutes)"
     cargo build --release --locked -p concord -p sandbox --bins
 }
 
@@ -66,11 +67,14 @@ must_be_free() {
     fi
 }
 
-# await_ready HOST:PORT PID
+# await_ready HOST:PORT PID LOG: LOG is the file that it writes to, or nothing if that is the terminal.
 await_ready() {
     local tries=0
     until curl -fsS -o /dev/null "http://$1/readyz" 2>/dev/null; do
-        kill -0 "$2" 2>/dev/null || die "concord ended at once; what it printed is above"
+        if ! kill -0 "$2" 2>/dev/null; then
+            [ -z "$3" ] || cat "$3" >&2
+            die "concord ended at once; what it printed is above"
+        fi
         tries=$((tries + 1))
         [ $tries -lt 600 ] || die "concord is not ready after a minute; see http://$1/readyz"
         sleep 0.1

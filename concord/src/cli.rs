@@ -41,8 +41,14 @@ impl Settings {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run everything in this process: log, topology, sources, sinks, HTTP
+    #[command(
+        after_help = "Examples:\n  concord run\n  concord run --config concord.toml --data-dir /var/lib/concord --listen 127.0.0.1:9000\n  CONCORD_LOG=debug concord run"
+    )]
     Run,
     /// Check the configuration, and that Postgres and the vendors can be reached with it
+    #[command(
+        after_help = "Examples:\n  concord validate\n  concord validate --offline --config concord.toml\n  concord validate --json\n\nExit code 0 if all is right, 1 if not."
+    )]
     Validate {
         /// Check what is written only, and connect to nothing
         #[arg(long)]
@@ -68,27 +74,41 @@ pub enum Command {
     #[command(subcommand)]
     Customers(CustomersCommand),
     /// What a person may want to look at: conflicting edits, refused values, duplicate candidates
+    #[command(
+        after_help = "Examples:\n  concord conflicts\n  concord conflicts --kind duplicate_candidate\n  concord conflicts --customer-id 0b0f6c2e-1d5a-5f0e-9c56-0d1a3c2f7b11 --json"
+    )]
     Conflicts {
         #[command(flatten)]
         server: Server,
+        /// Only those of this customer
         #[arg(long, value_name = "UUID")]
         customer_id: Option<String>,
-        /// edits, covered, duplicate_candidate, spare, refused, delete_refused or flapping
+        /// Only this kind: edits, covered, duplicate_candidate, spare, refused, delete_refused or flapping
         #[arg(long)]
         kind: Option<String>,
-        #[arg(long, default_value_t = 50)]
+        /// How many at the most, newest first
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
+        /// The page after this one: the id of its last conflict, as it is told below a table that is not all
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// How the running process is doing, part by part
+    #[command(
+        after_help = "Examples:\n  concord status\n  concord status --json\n  concord status --url http://127.0.0.1:9000\n\nExit code 0 while the process can do its work, 1 if not."
+    )]
     Status {
         #[command(flatten)]
         server: Server,
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Exit code 0 if the running process can do its work, 1 if not (for a container's health check)
+    #[command(after_help = "Examples:\n  concord healthcheck\n  concord healthcheck --url http://127.0.0.1:9000 || echo not ready")]
     Healthcheck {
         #[command(flatten)]
         server: Server,
@@ -106,9 +126,12 @@ pub struct Server {
 #[derive(Debug, Subcommand)]
 pub enum TopologyCommand {
     /// The description that Kafka Streams' tools read
+    #[command(after_help = "Examples:\n  concord topology describe\n  concord topology describe --config concord.toml")]
     Describe,
     /// A graph
+    #[command(after_help = "Examples:\n  concord topology graph > topology.mmd\n  concord topology graph --format text")]
     Graph {
+        /// A Mermaid flow chart, or lines of text
         #[arg(long, value_enum, default_value = "mermaid")]
         format: GraphFormat,
     },
@@ -122,6 +145,7 @@ pub enum GraphFormat {
 
 #[derive(Debug, Args)]
 pub struct Publish {
+    /// The topic of a system of kind topic: customers.<system>
     pub topic: String,
     /// File of JSON lines; - for standard input
     #[arg(default_value = "-", value_name = "FILE")]
@@ -141,6 +165,7 @@ pub struct Publish {
 
 #[derive(Debug, Args)]
 pub struct Consume {
+    /// Any topic of the log; a wrong name lists them all
     pub topic: String,
     /// Start here: an offset, `beginning` or `end`
     #[arg(long, default_value = "beginning")]
@@ -159,33 +184,75 @@ pub struct Consume {
 #[derive(Debug, Subcommand)]
 pub enum CustomersCommand {
     /// List customers, in order of id
+    #[command(
+        after_help = "Examples:\n  concord customers list\n  concord customers list --email ada@example.com\n  concord customers list --system stripe --limit 500 --json"
+    )]
     List {
         #[command(flatten)]
         server: Server,
+        /// Only who has this e-mail address, in any case
         #[arg(long)]
         email: Option<String>,
+        /// Only who has a record in this system
         #[arg(long)]
         system: Option<String>,
+        /// Only who has a record of this id
         #[arg(long)]
         external_id: Option<String>,
-        #[arg(long, default_value_t = 50)]
+        /// How many at the most
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
+        /// The page after this one: the id of the last customer that was shown
         #[arg(long, value_name = "UUID")]
         after: Option<String>,
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Show one customer, by customer id, or by system and external id
-    #[command(after_help = "Examples:\n  concord customers show 0b0f6c2e-…\n  concord customers show stripe cus_123")]
+    #[command(
+        after_help = "Examples:\n  concord customers show 0b0f6c2e-1d5a-5f0e-9c56-0d1a3c2f7b11\n  concord customers show stripe:cus_123\n  concord customers show stripe cus_123 --json"
+    )]
     Show {
         #[command(flatten)]
         server: Server,
-        /// A customer id; or a system, with its external id next
+        /// A customer id; or a record, as SYSTEM:ID or as SYSTEM with its id next
         #[arg(value_name = "ID|SYSTEM")]
         id: String,
+        /// The record's id in that system
         #[arg(value_name = "EXTERNAL_ID")]
         external_id: Option<String>,
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn check(command: &clap::Command) {
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{}: {} is not explained", command.get_name(), argument.get_id());
+        }
+        for command in command.get_subcommands() {
+            let help = command.get_after_help().map(|help| help.to_string()).unwrap_or_default();
+            let is_a_group = command.has_subcommands();
+            assert!(is_a_group || help.contains("Examples:\n  "), "{} has no examples", command.get_name());
+            check(command);
+        }
+    }
+
+    #[test]
+    fn every_command_has_examples_and_every_argument_is_explained() {
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn no_customers_at_all_is_no_limit() {
+        let error = Cli::try_parse_from(["concord", "customers", "list", "--limit", "0"]).unwrap_err().to_string();
+        assert!(error.contains("1.."), "{error}");
+    }
 }

@@ -6,7 +6,9 @@ use crate::{
     config::{Env, Overrides},
     show,
 };
+use anyhow::bail;
 use serde_json::{Value as Json, json};
+use uuid::Uuid;
 
 /// Prints one thing: as JSON for scripts, or as `text` makes it for people.
 fn print(body: &Json, as_json: bool, text: impl FnOnce(&Json) -> String) {
@@ -17,28 +19,39 @@ fn list(body: &Json) -> &[Json] {
     body.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// `--limit` of any size, page by page.
-async fn pages(client: &Client, path: &str, mut query: Vec<(&str, String)>, limit: u32, key: &str) -> anyhow::Result<Json> {
+/// `--limit` of any size, page by page; and the last one's key, if there are more.
+async fn pages(
+    client: &Client,
+    path: &str,
+    mut query: Vec<(&str, String)>,
+    limit: u32,
+    key: &str,
+) -> anyhow::Result<(Vec<Json>, Option<String>)> {
+    let limit = limit as usize;
     let mut all: Vec<Json> = Vec::new();
     loop {
-        let wanted = (limit as usize - all.len()).min(500);
-        if wanted == 0 {
-            break;
-        }
         let mut page_query = query.clone();
-        page_query.push(("limit", wanted.to_string()));
-        let page = client.get(path, &page_query).await?;
-        let Json::Array(page) = page else { break };
-        let Some(last) = page.last().and_then(|last| last[key].as_str()).map(str::to_string) else { break };
-        let short = page.len() < wanted;
-        all.extend(page);
-        if short {
-            break;
+        page_query.push(("limit", (limit - all.len()).min(500).to_string()));
+        let page = client.page(path, &page_query).await?;
+        let last = page.items.last().and_then(|last| last[key].as_str()).map(str::to_string);
+        all.extend(page.items);
+        let Some(last) = last.filter(|_| page.more) else { return Ok((all, None)) };
+        if all.len() >= limit {
+            return Ok((all, Some(last)));
         }
         query.retain(|(name, _)| *name != "after");
         query.push(("after", last));
     }
-    Ok(Json::Array(all))
+}
+
+/// The list; with a table, also how to see what is not in it. JSON has the same key in its last item.
+fn print_page((all, last): (Vec<Json>, Option<String>), as_json: bool, table: impl FnOnce(&[Json], Option<usize>) -> String) {
+    print(&Json::Array(all), as_json, |body| table(list(body), show::width()));
+    if let Some(last) = last
+        && !as_json
+    {
+        eprintln!("there are more: the next page is --after {last}; --limit shows more at once");
+    }
 }
 
 fn given(pairs: Vec<(&str, Option<String>)>) -> Vec<(&str, String)> {
@@ -56,33 +69,48 @@ pub struct ListCustomers {
 pub async fn list_customers(client: &Client, asked: ListCustomers, as_json: bool) -> anyhow::Result<()> {
     let ListCustomers { email, system, external_id, limit, after } = asked;
     let query = given(vec![("email", email), ("system", system), ("external_id", external_id), ("after", after)]);
-    let body = pages(client, "/api/v1/customers", query, limit, "customer_id").await?;
-    print(&body, as_json, |body| show::customers(list(body)));
+    let found = pages(client, "/api/v1/customers", query, limit, "customer_id").await?;
+    print_page(found, as_json, show::customers);
     Ok(())
 }
 
+/// `id`: a customer id, `<system>:<external id>`, or a system with its external id given, too.
 pub async fn show_customer(client: &Client, id: String, external_id: Option<String>, as_json: bool) -> anyhow::Result<()> {
-    let body = match external_id {
-        None => client.get(&format!("/api/v1/customers/{id}"), &[]).await?,
-        Some(external_id) => {
-            let found = client.get("/api/v1/customers", &[("system", id.clone()), ("external_id", external_id.clone())]).await?;
-            found.get(0).cloned().ok_or_else(|| anyhow::anyhow!("no customer has the record {external_id} of {id}"))?
-        }
+    let record = match &external_id {
+        Some(external_id) => Some((id.as_str(), external_id.as_str())),
+        None => id.split_once(':'),
     };
-    print(&body, as_json, show::customer);
+    let found = match record {
+        Some((system, external_id)) => {
+            let query = [("system", system.to_string()), ("external_id", external_id.to_string())];
+            client.page("/api/v1/customers", &query).await?.items.into_iter().next()
+        }
+        None if id.parse::<Uuid>().is_ok() => client.find(&format!("/api/v1/customers/{id}")).await?,
+        None => None,
+    };
+    let Some(body) = found else {
+        let sought = record.map_or_else(|| format!("the id {id}"), |(system, external_id)| format!("the record {system}:{external_id}"));
+        bail!(
+            "no customer has {sought}. Give a customer id (a UUID), or a record as SYSTEM:ID or SYSTEM ID (product:ada); \
+             `concord customers list` shows both, and finds an e-mail address with --email"
+        );
+    };
+    print(&body, as_json, |body| show::customer(body, show::width()));
     Ok(())
 }
 
-pub async fn conflicts(
-    client: &Client,
-    customer_id: Option<String>,
-    kind: Option<String>,
-    limit: u32,
-    as_json: bool,
-) -> anyhow::Result<()> {
-    let query = given(vec![("customer_id", customer_id), ("kind", kind)]);
-    let body = pages(client, "/api/v1/conflicts", query, limit, "id").await?;
-    print(&body, as_json, |body| show::conflicts(list(body)));
+pub struct ListConflicts {
+    pub customer_id: Option<String>,
+    pub kind: Option<String>,
+    pub limit: u32,
+    pub after: Option<String>,
+}
+
+pub async fn conflicts(client: &Client, asked: ListConflicts, as_json: bool) -> anyhow::Result<()> {
+    let ListConflicts { customer_id, kind, limit, after } = asked;
+    let query = given(vec![("customer_id", customer_id), ("kind", kind), ("after", after)]);
+    let found = pages(client, "/api/v1/conflicts", query, limit, "id").await?;
+    print_page(found, as_json, show::conflicts);
     Ok(())
 }
 

@@ -32,7 +32,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // Text for people, JSON for everything else; always on stderr, since stdout is for data.
-    let filter = EnvFilter::try_from_env("CONCORD_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,hyper=warn"));
+    let env = Env::of_process();
+    // A wrong CONCORD_LOG is a mistake in the configuration: whoever reads that tells of it.
+    let filter = env.log_filter().ok().flatten().unwrap_or_else(|| EnvFilter::new("info,sqlx=warn,hyper=warn"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         logs.with_target(false).init()
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let done = runtime.block_on(command(cli));
+    let done = runtime.block_on(command(cli, env));
     // A blocking read of standard input may never end.
     runtime.shutdown_background();
     match done {
@@ -63,9 +65,8 @@ fn main() -> ExitCode {
 }
 
 /// Whether all went well.
-async fn command(cli: Cli) -> anyhow::Result<bool> {
+async fn command(cli: Cli, env: Env) -> anyhow::Result<bool> {
     let overrides = cli.settings.overrides();
-    let env = Env::of_process();
     let client = |server: &cli::Server| Client::new(server, &overrides, &env);
     match cli.command {
         Command::Run => run::run(&overrides, &env).await?,
@@ -80,8 +81,9 @@ async fn command(cli: Cli) -> anyhow::Result<bool> {
         Command::Customers(CustomersCommand::Show { server, id, external_id, json }) => {
             commands::show_customer(&client(&server)?, id, external_id, json).await?;
         }
-        Command::Conflicts { server, customer_id, kind, limit, json } => {
-            commands::conflicts(&client(&server)?, customer_id, kind, limit, json).await?;
+        Command::Conflicts { server, customer_id, kind, limit, after, json } => {
+            let asked = commands::ListConflicts { customer_id, kind, limit, after };
+            commands::conflicts(&client(&server)?, asked, json).await?;
         }
         Command::Status { server, json } => return commands::status(&client(&server)?, json).await,
         Command::Healthcheck { server } => return Ok(commands::healthcheck(&server, &overrides, &env).await),

@@ -2,7 +2,7 @@
 
 use crate::{
     cli,
-    client::Client,
+    client::{self, Client},
     config::{Config, Env, Need, Overrides},
     topics::{self, Outcome, Published, Publisher, Refused},
 };
@@ -30,7 +30,8 @@ impl Target {
         let absent = match client.ask("/healthz", &[]).await {
             Ok((200, _)) => return Ok(Target::Process(client)),
             Ok((status, body)) => bail!("the process answered {status}: {body}"),
-            Err(absent) => absent,
+            Err(absent) if client::nobody_listens(&absent) => absent,
+            Err(error) => return Err(error),
         };
         if args.server.url.is_some() {
             return Err(absent);
@@ -41,8 +42,7 @@ impl Target {
         }
         let log = Log::open(&config.data_dir, Options::default())?;
         let registry = topics::registry_in(&log)?;
-        let open = config.systems.keys().map(|system| format!("customers.{system}")).collect();
-        Ok(Target::Folder(Publisher::new(log, registry, open)))
+        Ok(Target::Folder(Publisher::new(log, registry, &config.systems)))
     }
 
     async fn publish(&self, topic: &str, records: &[Published]) -> anyhow::Result<Outcome> {
@@ -96,8 +96,8 @@ pub async fn run(args: cli::Publish, overrides: &Overrides, env: &Env) -> anyhow
     run.send().await?;
     run.progress(true);
     eprintln!(
-        "published {} records to {} in {:.1} s; {} refused",
-        run.accepted,
+        "published {} to {} in {:.1} s; {} refused",
+        records(run.accepted),
         run.args.topic,
         run.started.elapsed().as_secs_f64(),
         run.refused
@@ -122,7 +122,8 @@ impl Run {
             return Ok(());
         }
         let outcome = self.target.publish(&self.args.topic, &self.batch).await.with_context(|| {
-            format!("stopped before line {}; {} records before it are published", self.numbers.first().copied().unwrap_or(0), self.accepted)
+            let line = self.numbers.first().copied().unwrap_or(0);
+            format!("stopped before line {line}; published before it: {}", records(self.accepted))
         })?;
         self.accepted += outcome.accepted;
         for Refused { index, error } in outcome.errors {
@@ -144,9 +145,13 @@ impl Run {
         let mut err = std::io::stderr();
         if err.is_terminal() {
             let rate = self.accepted as f64 / self.started.elapsed().as_secs_f64().max(0.001);
-            let _ = write!(err, "\r{} records, {rate:.0} a second{}", self.accepted, if last { "\r\x1b[K" } else { "" });
+            let _ = write!(err, "\r{}, {rate:.0} a second{}", records(self.accepted), if last { "\r\x1b[K" } else { "" });
         }
     }
+}
+
+fn records(n: usize) -> String {
+    if n == 1 { "1 record".into() } else { format!("{n} records") }
 }
 
 /// A line as a record: its key by flag or field, the rest (or one field) its value.

@@ -38,21 +38,53 @@ fn standing(record: &Json) -> String {
     words.join(", ")
 }
 
-/// Columns, each as wide as its widest cell.
-pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+/// What a cell is cut to at the least.
+const NARROWEST: usize = 8;
+
+/// The column that is never cut: its ids are there to be copied.
+const WHOLE: &str = "CUSTOMER";
+
+/// How wide the terminal is, if stdout is one.
+pub fn width() -> Option<usize> {
+    terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0))
+}
+
+/// Takes from the widest columns until a row is no wider than `most`.
+fn fit(head: &[&str], widths: &mut [usize], most: usize) {
+    let gaps = 2 * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > most {
+        let cuttable = widths.iter_mut().zip(head).filter(|(width, head)| **head != WHOLE && **width > NARROWEST);
+        let Some((widest, _)) = cuttable.max_by_key(|(width, _)| **width) else { return };
+        *widest -= 1;
+    }
+}
+
+fn cut(cell: &str, width: usize) -> String {
+    if cell.chars().count() <= width {
+        return cell.to_string();
+    }
+    cell.chars().take(width.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Columns, each as wide as its widest cell, or as all of them fit into `most`.
+pub fn table(head: &[&str], rows: &[Vec<String>], most: Option<usize>) -> String {
     let mut widths: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
+    if let Some(most) = most {
+        fit(head, &mut widths, most);
+    }
     let mut out = String::new();
     let head: Vec<String> = head.iter().map(|h| h.to_string()).collect();
     for row in std::iter::once(&head).chain(rows) {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
+            let cell = cut(cell, *width);
             let pad = width - cell.chars().count();
-            line.push_str(cell);
+            line.push_str(&cell);
             line.extend(std::iter::repeat_n(' ', pad + 2));
         }
         out.push_str(line.trim_end());
@@ -62,7 +94,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A line a customer.
-pub fn customers(list: &[Json]) -> String {
+pub fn customers(list: &[Json], width: Option<usize>) -> String {
     let rows: Vec<Vec<String>> = list
         .iter()
         .map(|c| {
@@ -73,11 +105,11 @@ pub fn customers(list: &[Json]) -> String {
             vec![value(&c["customer_id"]), value(&c["fields"]["name"]["value"]), value(&c["fields"]["email"]["value"]), deleted]
         })
         .collect();
-    table(&["CUSTOMER", "NAME", "E-MAIL", "RECORDS"], &rows)
+    table(&["CUSTOMER", "NAME", "E-MAIL", "RECORDS"], &rows, width)
 }
 
 /// All of one customer: golden values with provenance, and what every system shows.
-pub fn customer(c: &Json) -> String {
+pub fn customer(c: &Json, width: Option<usize>) -> String {
     let mut out = String::new();
     let state = if c["deleted"] == true { ", deleted" } else { "" };
     let _ = writeln!(out, "customer {} (version {}{state}, updated {})", value(&c["customer_id"]), c["version"], value(&c["updated_at"]));
@@ -93,13 +125,13 @@ pub fn customer(c: &Json) -> String {
             vec![format!("  {field}"), value(&of["value"]), from, value(&of["edited_at"]), value(&of["rule"]), value(&of["event_id"])]
         })
         .collect();
-    let _ = write!(out, "\n{}", table(&["  FIELD", "VALUE", "FROM", "EDITED", "CHOSEN BY", "EVENT"], &fields));
+    let _ = write!(out, "\n{}", table(&["  FIELD", "VALUE", "FROM", "EDITED", "CHOSEN BY", "EVENT"], &fields, width));
     for (system, record) in c["records"].as_object().into_iter().flatten() {
         let _ = writeln!(out, "\n{system} {} - {}", value(&record["external_id"]), standing(record));
         let shows: Vec<Vec<String>> =
             record["shows"].as_object().into_iter().flatten().map(|(field, v)| vec![format!("  {field}"), value(v)]).collect();
         if !shows.is_empty() {
-            let _ = write!(out, "{}", table(&["  FIELD", "SHOWS"], &shows));
+            let _ = write!(out, "{}", table(&["  FIELD", "SHOWS"], &shows, width));
         }
     }
     for spare in c["spares"].as_array().into_iter().flatten() {
@@ -108,8 +140,16 @@ pub fn customer(c: &Json) -> String {
     out
 }
 
+/// The record that a conflict concerns, as `customers show` takes it; only its system where none was made.
+fn record_of(conflict: &Json) -> String {
+    match conflict["external_id"].as_str() {
+        Some(id) => format!("{}:{id}", value(&conflict["system"])),
+        None => value(&conflict["system"]),
+    }
+}
+
 /// A line a conflict, newest first.
-pub fn conflicts(list: &[Json]) -> String {
+pub fn conflicts(list: &[Json], width: Option<usize>) -> String {
     let side = |s: &Json| if s.is_null() { "-".to_string() } else { format!("{} ({})", value(&s["value"]), value(&s["system"])) };
     let rows: Vec<Vec<String>> = list
         .iter()
@@ -117,6 +157,7 @@ pub fn conflicts(list: &[Json]) -> String {
             vec![
                 value(&c["at"]),
                 value(&c["kind"]),
+                record_of(c),
                 value(&c["field"]),
                 side(&c["winner"]),
                 side(&c["loser"]),
@@ -125,10 +166,10 @@ pub fn conflicts(list: &[Json]) -> String {
             ]
         })
         .collect();
-    table(&["AT", "KIND", "FIELD", "WINNER", "LOSER", "DETAIL", "CUSTOMER"], &rows)
+    table(&["AT", "KIND", "RECORD", "FIELD", "WINNER", "LOSER", "DETAIL", "CUSTOMER"], &rows, width)
 }
 
-/// The parts of a running process.
+/// The parts of a running process. Nothing is cut: a detail is what to read here.
 pub fn status(body: &Json) -> String {
     let rows: Vec<Vec<String>> = body["components"]
         .as_object()
@@ -136,7 +177,7 @@ pub fn status(body: &Json) -> String {
         .flatten()
         .map(|(name, part)| vec![name.clone(), value(&part["status"]), value(&part["detail"])])
         .collect();
-    format!("{}\n\n{}", value(&body["status"]), table(&["PART", "STATUS", "DETAIL"], &rows))
+    format!("{}\n\n{}", value(&body["status"]), table(&["PART", "STATUS", "DETAIL"], &rows, None))
 }
 
 #[cfg(test)]
@@ -155,7 +196,7 @@ mod tests {
             },
             "spares": [{"system": "stripe", "external_id": "cus_2"}],
         });
-        insta::assert_snapshot!(super::customer(&customer), @r"
+        insta::assert_snapshot!(super::customer(&customer, None), @r"
         customer 0b0f6c2e-0000-5000-8000-000000000000 (version 3, updated 2026-01-02T03:04:05.000Z)
 
           FIELD  VALUE  FROM          EDITED                    CHOSEN BY  EVENT
@@ -172,5 +213,32 @@ mod tests {
 
         spare: stripe cus_2
         ");
+    }
+    #[test]
+    fn a_duplicate_candidate_shows_both_records() {
+        let conflicts = [json!({
+            "id": "0b0f6c2e-0000-5000-8000-000000000000:1", "kind": "duplicate_candidate", "customer_id": "0b0f6c2e-0000-5000-8000-000000000000",
+            "system": "stripe", "external_id": "cus_2", "field": null, "at": "2026-01-02T03:04:05.000Z", "rule": null, "winner": null,
+            "loser": null, "detail": "perhaps the same as stripe:cus_1",
+        })];
+        insta::assert_snapshot!(super::conflicts(&conflicts, None), @r"
+        AT                        KIND                 RECORD        FIELD  WINNER  LOSER  DETAIL                            CUSTOMER
+        2026-01-02T03:04:05.000Z  duplicate_candidate  stripe:cus_2  -      -       -      perhaps the same as stripe:cus_1  0b0f6c2e-0000-5000-8000-000000000000
+        ");
+    }
+
+    #[test]
+    fn a_table_fits_its_terminal_and_leaves_ids_whole() {
+        let id = "0b0f6c2e-0000-5000-8000-000000000000";
+        let rows = [vec![id.to_string(), "Ada".into(), "é".repeat(100), "x".repeat(30)]];
+        let table = |most| super::table(&["CUSTOMER", "NAME", "E-MAIL", "RECORDS"], &rows, most);
+        for most in [100, 80, 70] {
+            let table = table(Some(most));
+            let row = table.lines().nth(1).unwrap();
+            assert_eq!(row.chars().count(), most, "{row}");
+            assert!(row.starts_with(id) && row.contains("  Ada  ") && row.contains("é…  ") && row.ends_with('…'), "{row}");
+        }
+        assert!(table(None).contains(&"é".repeat(100)), "nothing is cut where there is no terminal");
+        assert!(table(Some(10)).contains("é…"), "too narrow a terminal is not an error");
     }
 }

@@ -1,14 +1,17 @@
 //! Publishing JSON to topics as Avro, and showing their records as JSON: what `concord publish`, `concord consume` and the
 //! HTTP API share.
 
+use crate::config::{Kind, SystemConfig};
 use anyhow::Context;
-use schemas::{Registry, registry::value_subject};
+use schemas::{Registry, System, registry::value_subject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
 use streams::{
     ConsumerRecord, ProducerRecord, TopicPartition,
     embedded::{Append, Log, LogError, LogReader},
 };
+use topology::customers::topics::customers;
 
 /// The registry's own topic.
 pub const SCHEMAS: &str = "_schemas";
@@ -40,8 +43,10 @@ pub struct Refused {
 /// Why a whole batch is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    #[error("no topic {0:?} takes records from outside; these do: {1}")]
-    NoSuchTopic(String, String),
+    #[error("no topic {topic:?} takes records from outside; {open}")]
+    NoSuchTopic { topic: String, open: String },
+    #[error("{topic} is written by the source of the system {system} alone: Concord would not notice who is put there. {instead}")]
+    Owned { topic: String, system: String, instead: &'static str },
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -50,20 +55,51 @@ pub enum PublishError {
 pub struct Publisher {
     log: Log,
     registry: Registry,
-    /// The topics that take records from outside: each configured system's `customers.<system>`.
-    open: Vec<String>,
+    /// `customers.<system>` of every configured system.
+    topics: BTreeMap<String, Owner>,
+}
+
+/// Who writes the topic of a system.
+struct Owner {
+    system: System,
+    /// Where to edit customers instead, if a source of ours writes it.
+    instead: Option<&'static str>,
 }
 
 impl Publisher {
-    pub fn new(log: Log, registry: Registry, open: Vec<String>) -> Self {
-        Publisher { log, registry, open }
+    pub fn new(log: Log, registry: Registry, systems: &BTreeMap<System, SystemConfig>) -> Self {
+        let owner = |(name, config): (&System, &SystemConfig)| {
+            let instead = match config.kind {
+                Kind::Postgres(_) => Some("Edit the row in the product's table, by SQL or at /api/v1/myproduct/customers/."),
+                Kind::Stripe(_) => Some("Edit the customer in Stripe."),
+                Kind::Topic => None,
+            };
+            (customers(name), Owner { system: name.clone(), instead })
+        };
+        Publisher { log, registry, topics: systems.iter().map(owner).collect() }
+    }
+
+    /// Whether records from outside are merged there: those of a system of kind `topic` are.
+    fn takes(&self, topic: &str) -> Result<(), PublishError> {
+        match self.topics.get(topic) {
+            Some(Owner { instead: None, .. }) => Ok(()),
+            Some(Owner { system, instead: Some(instead) }) => {
+                Err(PublishError::Owned { topic: topic.into(), system: system.to_string(), instead })
+            }
+            None => {
+                let open = self.topics.iter().filter(|(_, owner)| owner.instead.is_none()).map(|(topic, _)| topic.as_str());
+                let open = match open.collect::<Vec<_>>() {
+                    none if none.is_empty() => "none does: configure a system of kind \"topic\"".to_string(),
+                    open => format!("these do: {}", open.join(", ")),
+                };
+                Err(PublishError::NoSuchTopic { topic: topic.into(), open })
+            }
+        }
     }
 
     /// Appends what can be encoded, in one durable append, and says what cannot be and why. `now`: the records' timestamp.
     pub async fn publish(&self, topic: &str, records: &[Published], now: i64) -> Result<Outcome, PublishError> {
-        if !self.open.iter().any(|open| open == topic) {
-            return Err(PublishError::NoSuchTopic(topic.into(), self.open.join(", ")));
-        }
+        self.takes(topic)?;
         let subject = value_subject(topic);
         let mut outcome = Outcome::default();
         let mut append = Append::default();

@@ -1,7 +1,10 @@
 //! `concord validate`: is the configuration right, and can everything in it be reached?
 
 use crate::config::{Config, Env, Kind, Need, Overrides};
-use clients::{postgres::Table, stripe};
+use clients::{
+    postgres::{Table, message},
+    stripe,
+};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use std::time::Duration;
@@ -56,7 +59,7 @@ pub async fn run(overrides: &Overrides, env: &Env, offline: bool, as_json: bool)
 async fn postgres(config: &Config, table: &clients::postgres::TableConfig) -> Result<(), String> {
     let url = config.database_url.as_ref().map(|url| url.reveal().to_string()).unwrap_or_default();
     // sqlx's own message may repeat the string that it was given.
-    let connect = async { PgConnection::connect(&url).await.map_err(|e| format!("DATABASE_URL: {}", without(&e.to_string(), &url))) };
+    let connect = async { PgConnection::connect(&url).await.map_err(|e| format!("DATABASE_URL: {}", without(&message(&e), &url))) };
     let mut db = tokio::time::timeout(Duration::from_secs(10), connect)
         .await
         .map_err(|_| "DATABASE_URL: no answer within 10 seconds".to_string())??;

@@ -379,6 +379,27 @@ pub enum ConflictKind {
     Flapping,
 }
 
+impl ConflictKind {
+    /// Every kind there is.
+    pub const ALL: [ConflictKind; 7] = {
+        use ConflictKind::*;
+        [Edits, Covered, DuplicateCandidate, Spare, Refused, DeleteRefused, Flapping]
+    };
+
+    /// As it stands in records: `duplicate_candidate`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ConflictKind::Edits => "edits",
+            ConflictKind::Covered => "covered",
+            ConflictKind::DuplicateCandidate => "duplicate_candidate",
+            ConflictKind::Spare => "spare",
+            ConflictKind::Refused => "refused",
+            ConflictKind::DeleteRefused => "delete_refused",
+            ConflictKind::Flapping => "flapping",
+        }
+    }
+}
+
 /// One side of a conflict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contender {

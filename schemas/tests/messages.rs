@@ -136,3 +136,10 @@ fn topics_know_their_schemas() {
         assert_eq!(schema_of_topic(topic).map(|(name, _)| name), name, "{topic}");
     }
 }
+
+#[test]
+fn a_kind_of_conflict_is_named_as_it_stands_in_records() {
+    for kind in ConflictKind::ALL {
+        assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+    }
+}

@@ -3,6 +3,7 @@
 //! They are derived: a log that this group has not read before fills them from empty. A batch is one SQL transaction, and the
 //! group's offsets are committed after it; a batch that comes again changes nothing, since a row keeps the greatest version.
 
+use clients::postgres::message;
 use connect::{ConnectError, Health};
 use rustc_hash::FxHashMap;
 use schemas::{AvroCodec, CustomerConflict, CustomerId, Field, Millis, Registry, UnifiedCustomer, Value, normalise_email, value_subject};
@@ -131,8 +132,9 @@ impl Golden {
                     self.health.send_if_modified(|health| std::mem::replace(health, Health::Ok) != Health::Ok);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "The golden tables cannot be written; trying again.");
-                    self.health.send_replace(Health::Degraded(error.to_string()));
+                    let error = message(&error);
+                    tracing::warn!(error, pause_ms = pause.as_millis() as u64, "The golden tables cannot be written; trying again.");
+                    self.health.send_replace(Health::Degraded(error));
                     tokio::select! {
                         () = shutdown.cancelled() => break,
                         () = tokio::time::sleep(pause) => {}
@@ -289,7 +291,7 @@ async fn write_each(db: &PgPool, batch: &Batch) -> Result<bool, sqlx::Error> {
                 let customer = one.customers.keys().next().copied().or_else(|| one.conflicts.first().map(|c| c.customer_id));
                 let id = customer.map(|id| id.to_string()).unwrap_or_default();
                 metrics::counter!("concord_golden_refused_total").increment(1);
-                tracing::error!(customer = id, %error, "The golden tables refuse a record; it is passed over.");
+                tracing::error!(customer = id, error = message(&error), "The golden tables refuse a record; it is passed over.");
             }
             outcome => {
                 outcome?;

@@ -2,6 +2,7 @@
 
 use super::{
     config::{TableConfig, quote},
+    error::message,
     table::{Table, TableError, slots_literal},
     trigger::Triggers,
 };
@@ -23,14 +24,25 @@ pub enum AttachError {
     #[error(transparent)]
     Table(#[from] TableError),
     #[error("migrating the schema concord: {0}")]
-    Migrate(#[from] MigrateError),
-    #[error("{what}: {source}")]
-    Sql { what: &'static str, source: sqlx::Error },
+    Migrate(MigrateError),
+    #[error("{what}: {}", message(.error))]
+    Sql { what: &'static str, error: sqlx::Error },
 }
 
 impl From<sqlx::Error> for AttachError {
-    fn from(source: sqlx::Error) -> Self {
-        AttachError::Sql { what: "attaching to the product's table", source }
+    fn from(error: sqlx::Error) -> Self {
+        AttachError::Sql { what: "attaching to the product's table", error }
+    }
+}
+
+impl From<MigrateError> for AttachError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                AttachError::Sql { what: "migrating the schema concord", error }
+            }
+            error => AttachError::Migrate(error),
+        }
     }
 }
 

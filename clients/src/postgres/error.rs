@@ -9,6 +9,14 @@ pub fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?.code().to_string())
 }
 
+/// An error in the database's own words with its SQLSTATE; sqlx's text ends in a line number of Postgres's source code.
+pub fn message(error: &sqlx::Error) -> String {
+    match error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>()) {
+        Some(db) => format!("{} ({})", db.message(), db.code()),
+        None => error.to_string(),
+    }
+}
+
 /// What to do about an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {

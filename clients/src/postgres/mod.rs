@@ -21,7 +21,7 @@ pub mod trigger;
 pub use attach::{AttachError, Attached, attach, detach, migrate, open, prepare};
 pub use config::{ConfigError, TableConfig, literal, quote};
 pub use connect::pool;
-pub use error::{Fault, Refusal, classify};
+pub use error::{Fault, Refusal, classify, message};
 pub use read::{Incarnation, Reader};
 pub use slot::{AddressLine, Shape, Slot};
 pub use table::{Column, Key, KeyKind, Table, TableError};

@@ -2,6 +2,7 @@
 
 use super::{
     config::{ConfigError, Mapped, TableConfig, literal, quote},
+    error::message,
     slot::{Shape, Slot},
 };
 use sqlx::{PgConnection, Row};
@@ -67,8 +68,14 @@ pub enum TableError {
     NoColumn { table: String, column: String },
     #[error("{table}.{column} {problem}")]
     Column { table: String, column: String, problem: String },
-    #[error(transparent)]
-    Sql(#[from] sqlx::Error),
+    #[error("{}", message(.0))]
+    Sql(sqlx::Error),
+}
+
+impl From<sqlx::Error> for TableError {
+    fn from(error: sqlx::Error) -> Self {
+        TableError::Sql(error)
+    }
 }
 
 impl Table {

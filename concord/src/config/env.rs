@@ -2,6 +2,7 @@
 
 use clients::Secret;
 use std::{collections::BTreeMap, path::Path};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// The environment, as a value: tests give their own.
 #[derive(Clone, Default)]
@@ -17,9 +18,23 @@ impl Env {
         self.0.get(name).filter(|v| !v.is_empty()).cloned()
     }
 
-    /// A secret, from `NAME` or from the file that `NAME_FILE` names (its trailing line end is no part of it).
+    /// What is logged, by `CONCORD_LOG`. A bare word is a level here, never a target: a slip would switch all logs off.
+    pub fn log_filter(&self) -> Result<Option<EnvFilter>, String> {
+        let Some(text) = self.var("CONCORD_LOG") else { return Ok(None) };
+        let understood = text.split(',').map(str::trim).all(|part| part.contains('=') || part.parse::<LevelFilter>().is_ok());
+        match EnvFilter::try_new(&text) {
+            Ok(filter) if understood => Ok(Some(filter)),
+            _ => Err(format!("CONCORD_LOG: {text:?} is no level (off, error, warn, info, debug, trace), nor a list like info,sqlx=debug")),
+        }
+    }
+
+    /// A secret, from `NAME` or from the file that `NAME_FILE` names (its trailing line end is no part of it). One that is
+    /// set to nothing is a mistake: what it protects would silently be left open.
     pub fn secret(&self, name: &str) -> Result<Option<Secret>, String> {
         let file = format!("{name}_FILE");
+        if self.0.get(name).is_some_and(|text| text.trim().is_empty()) {
+            return Err(format!("{name}: set, but empty; unset it or give it its value"));
+        }
         match (self.var(name), self.var(&file)) {
             (Some(_), Some(_)) => Err(format!("{name}: set, and {file} too; keep one")),
             (Some(text), None) => Ok(Some(Secret::new(text))),

@@ -182,6 +182,9 @@ impl Config {
             }
         }
 
+        if let Err(mistake) = env.log_filter() {
+            wrong.push(mistake);
+        }
         let listen_text = overrides.listen.clone().or_else(|| env.var("CONCORD_LISTEN")).unwrap_or_else(|| "127.0.0.1:8000".into());
         let listen = listen_text.parse::<SocketAddr>().unwrap_or_else(|_| {
             wrong.push(format!("CONCORD_LISTEN: {listen_text:?} is not address:port (for example 127.0.0.1:8000)"));
@@ -323,9 +326,13 @@ fn check_system(at: &str, block: file::SystemFile, env: &Env, need: Need, wrong:
                 (Some(options), None) if options.is_local() => Some(options.limits(Limits::live())),
                 (options, _) => options,
             };
+            let signs = signing.is_some();
             let webhook_secrets: Vec<Secret> = signing
                 .map(|all| all.reveal().split(',').map(str::trim).filter(|s| !s.is_empty()).map(Secret::new).collect())
                 .unwrap_or_default();
+            if signs && webhook_secrets.is_empty() {
+                wrong.push(format!("{prefix}_WEBHOOK_SECRET: only commas; unset it or give it the endpoint's signing secret"));
+            }
             let stripe = Stripe { options, webhook_secrets };
             (Kind::Stripe(stripe), if live { Deletes::Keep } else { Deletes::Propagate })
         }

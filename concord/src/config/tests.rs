@@ -91,6 +91,37 @@ fn the_environment_is_checked_and_secrets_come_from_files() {
 }
 
 #[test]
+fn a_secret_that_is_set_to_nothing_is_a_mistake() {
+    let with = |name: &'static str, value: &'static str| {
+        let usual = [("DATABASE_URL", "postgres://x"), ("STRIPE_API_KEY", "sk_test_x")];
+        check("", usual.into_iter().filter(|(usual, _)| *usual != name).chain([(name, value)]).collect())
+    };
+    for (name, value) in [
+        ("STRIPE_WEBHOOK_SECRET", ""),
+        ("STRIPE_WEBHOOK_SECRET", " , "),
+        ("STRIPE_API_KEY", " "),
+        ("DATABASE_URL", ""),
+        ("CONCORD_API_TOKEN", ""),
+    ] {
+        let error = with(name, value).expect_err(name).to_string();
+        assert!(error.contains(&format!("{name}: ")), "{name}={value:?} gave {error}");
+    }
+    assert!(with("STRIPE_WEBHOOK_SECRET", "whsec_a").is_ok());
+}
+
+#[test]
+fn what_is_logged_is_a_level_or_says_of_what() {
+    let with = |text| check("", Env::from_iter([("DATABASE_URL", "postgres://x"), ("STRIPE_API_KEY", "sk_test_x"), ("CONCORD_LOG", text)]));
+    for wrong in ["nonsense", "inf0", "concord=loud", "info,nonsense"] {
+        let error = with(wrong).expect_err(wrong).to_string();
+        assert!(error.contains("CONCORD_LOG") && error.contains("debug"), "{error}");
+    }
+    for right in ["", "debug", "WARN", "info,sqlx=debug", "concord=trace"] {
+        assert!(with(right).is_ok(), "{right}");
+    }
+}
+
+#[test]
 fn the_example_in_the_documentation_is_read() {
     let text = include_str!("../../../concord.example.toml");
     let config = check(text, env()).unwrap();

@@ -1,5 +1,6 @@
 //! Answers, and the error bodies that the API promises.
 
+use clients::postgres::message;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value as Json, json};
 use warp::reply::Response;
@@ -32,7 +33,7 @@ pub fn list(items: Vec<Json>, next: Option<String>) -> Response {
 
 /// What went wrong with a database, for the caller: never the statement, never the connection string.
 pub fn database(error: &sqlx::Error) -> Response {
-    tracing::warn!(error = %error, "a query failed");
+    tracing::warn!(error = message(error), "a query failed");
     detail(StatusCode::SERVICE_UNAVAILABLE, "The database does not answer; try again.")
 }
 

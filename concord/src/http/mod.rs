@@ -39,6 +39,12 @@ pub struct App {
     pub product: Option<Arc<OnceLock<Product>>>,
 }
 
+impl App {
+    fn system_names(&self) -> Vec<&str> {
+        self.systems.as_array().into_iter().flatten().filter_map(|system| system["name"].as_str()).collect()
+    }
+}
+
 /// Every route but the webhooks.
 pub fn routes(app: App) -> BoxedFilter<(Response,)> {
     let app = Arc::new(app);
@@ -64,7 +70,7 @@ pub fn routes(app: App) -> BoxedFilter<(Response,)> {
     let customers =
         warp::path!("api" / "v1" / "customers").and(warp::get()).and(shared.clone()).and(query).then(|app: Arc<App>, query| async move {
             match golden(&app) {
-                Ok(pool) => unified::list(pool, query).await,
+                Ok(pool) => unified::list(pool, query, app.system_names()).await,
                 Err(response) => response,
             }
         });

@@ -2,18 +2,20 @@
 
 use super::answer;
 use http::StatusCode;
+use schemas::ConflictKind;
 use serde_json::{Value as Json, json};
 use sqlx::{PgPool, Row, types::Json as SqlJson};
 use uuid::Uuid;
 use warp::reply::Response;
 
-/// `?email=&system=&external_id=&limit=&after=`, in order of customer id.
-pub async fn list(pool: PgPool, query: Vec<(String, String)>) -> Response {
-    listed(&pool, query).await.unwrap_or_else(|response| response)
+/// `?email=&system=&external_id=&limit=&after=`, in order of customer id. `systems`: those that are configured.
+pub async fn list(pool: PgPool, query: Vec<(String, String)>, systems: Vec<&str>) -> Response {
+    listed(&pool, query, &systems).await.unwrap_or_else(|response| response)
 }
 
-async fn listed(pool: &PgPool, query: Vec<(String, String)>) -> Result<Response, Response> {
+async fn listed(pool: &PgPool, query: Vec<(String, String)>, systems: &[&str]) -> Result<Response, Response> {
     let query = answer::parameters(query, &["email", "system", "external_id", "limit", "after"])?;
+    known(&query, "system", systems)?;
     let limit = answer::limit(query.get("limit"))?;
     let after = match query.get("after") {
         Some(text) => Some(text.parse::<Uuid>().map_err(|_| bad("after", "A customer id."))?),
@@ -57,24 +59,42 @@ pub async fn conflicts(pool: PgPool, query: Vec<(String, String)>) -> Response {
 async fn conflicts_listed(pool: &PgPool, query: Vec<(String, String)>) -> Result<Response, Response> {
     let query = answer::parameters(query, &["customer_id", "kind", "limit", "after"])?;
     let limit = answer::limit(query.get("limit"))?;
+    known(&query, "kind", &ConflictKind::ALL.map(ConflictKind::name))?;
     let customer = match query.get("customer_id") {
         Some(text) => Some(text.parse::<Uuid>().map_err(|_| bad("customer_id", "A customer id."))?),
+        None => None,
+    };
+    let after = match query.get("after") {
+        Some(id) => {
+            let seq = sqlx::query_scalar::<_, i64>("select seq from concord.conflicts where id = $1").bind(id).fetch_optional(pool).await;
+            Some(seq.map_err(|e| answer::database(&e))?.ok_or_else(|| bad("after", "No conflict has this id."))?)
+        }
         None => None,
     };
     let rows = sqlx::query(
         "select id, record from concord.conflicts
           where ($1::uuid is null or customer_id = $1) and ($2::text is null or kind = $2)
-            and ($3::text is null or seq < (select seq from concord.conflicts where id = $3))
+            and ($3::bigint is null or seq < $3)
           order by seq desc limit $4",
     )
     .bind(customer)
     .bind(query.get("kind"))
-    .bind(query.get("after"))
+    .bind(after)
     .bind(limit + 1)
     .fetch_all(pool)
     .await
     .map_err(|e| answer::database(&e))?;
     page(&rows, limit, "/api/v1/conflicts", query.all(), |row| row.try_get(0))
+}
+
+/// A parameter that has one of a few values, if it is given.
+fn known(query: &answer::Parameters, name: &str, values: &[&str]) -> Result<(), Response> {
+    match query.get(name) {
+        Some(given) if !values.contains(&given) => {
+            Err(bad(name, &format!("There is no {name} {given:?}; there are: {}.", values.join(", "))))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn bad(field: &str, message: &str) -> Response {

@@ -56,13 +56,12 @@ pub async fn run(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     let tail = keep("events".into(), stops.sinks.clone(), Trouble::default(), move || {
         tail::run(log.clone(), registry.clone(), partitions, sent.clone(), stop.clone())
     });
-    let open = config.systems.keys().map(topology::customers::topics::customers).collect();
     let app = App {
         systems: config.systems.iter().map(|(name, s)| json!({"name": name, "kind": s.kind.name(), "mode": s.mode.name()})).collect(),
         parts,
         metrics,
         events,
-        publisher: Publisher::new(engine.log.clone(), engine.registry.clone(), open),
+        publisher: Publisher::new(engine.log.clone(), engine.registry.clone(), &config.systems),
         pool: systems.pool.clone(),
         product: systems.product.clone(),
     };

@@ -86,6 +86,16 @@ async fn end_to_end_the_page_shows_edits_as_they_happen_and_edits_itself() {
     )
     .await;
 
+    let summary = "return document.getElementById('summary').textContent.startsWith('1 customer,')";
+    until(&page, "one customer is no plural", summary).await;
+
+    // Her second record there is shown beside the first.
+    world.stripe().create(json!({"name": "G. Hopper", "email": "grace@example.com"})).unwrap();
+    let ids: Vec<String> = world.stripe_by_email("grace@example.com").iter().map(|c| c["id"].as_str().unwrap().to_string()).collect();
+    let both: Vec<String> = ids.iter().map(|id| format!("li.innerText.includes('stripe:{id}')")).collect();
+    let duplicate = "const li = document.querySelector('#conflicts [data-kind=duplicate_candidate]'); return Boolean(li)";
+    until(&page, "both records of the duplicate candidate are named", &format!("{duplicate} && {};", both.join(" && "))).await;
+
     // Add by the form.
     page.find(Locator::Id("add")).await.unwrap().click().await.unwrap();
     page.find(Locator::Css("#form [name=name]")).await.unwrap().send_keys("Ada").await.unwrap();

@@ -1,6 +1,7 @@
 //! The commands that people type.
 
 use crate::world::{KEY, Plan, SECRET, World};
+use reqwest::Method;
 use serde_json::{Value as Json, json};
 use std::time::Duration;
 
@@ -31,6 +32,16 @@ async fn end_to_end_the_command_line_publishes_shows_and_follows() {
     let (ok, _, err) = world.run(&["publish", "customers.nowhere", file.to_str().unwrap(), "--key-field", "id"]);
     assert!(!ok && err.contains("customers.crm"), "{err}");
 
+    // What a source of ours writes takes nothing from outside, and says where to edit instead.
+    for (topic, instead) in [("customers.stripe", "in Stripe"), ("customers.product", "/api/v1/myproduct/customers/")] {
+        let (ok, _, err) = world.run(&["publish", topic, file.to_str().unwrap(), "--key-field", "id"]);
+        assert!(!ok && err.contains(instead) && err.contains("published before it: 0 records"), "{err}");
+        assert!(!world.run(&["consume", topic]).1.contains(r#""key":"7""#), "{topic}");
+    }
+    let records = json!({"records": [{"key": "1", "value": {"fields": {"name": "Eve"}}}]});
+    let (status, body) = world.ask(Method::POST, "/api/v1/topics/customers.stripe/records", Some(records)).await;
+    assert_eq!(status, 409, "{body}");
+
     // They are merged into the unified customers, and pushed to the other systems.
     world
         .until("both are in Stripe and in the product", async |w: &World| {
@@ -43,7 +54,39 @@ async fn end_to_end_the_command_line_publishes_shows_and_follows() {
     let (ok, out, err) = world.run(&["customers", "show", "crm", "9"]);
     assert!(ok && out.contains("Alan") && out.contains("attributes.plan") && out.contains("stripe cus_"), "{out} {err}");
     let (ok, _, err) = world.run(&["customers", "show", "crm", "nobody"]);
-    assert!(!ok && err.contains("nobody"), "{err}");
+    assert!(!ok && err.contains("crm:nobody"), "{err}");
+    let (ok, out, err) = world.run(&["customers", "show", "crm:9"]);
+    assert!(ok && out.contains("Alan"), "{out} {err}");
+    for who in ["nobody", "alan@example.com", "0b0f6c2e-0000-5000-8000-000000000000"] {
+        let (ok, _, err) = world.run(&["customers", "show", who]);
+        assert!(!ok, "{who}");
+        for part in [who, "SYSTEM:ID", "customer id", "concord customers list", "--email"] {
+            assert!(err.contains(part), "{part} is not in {err}");
+        }
+    }
+
+    // A filter that can match nothing is a mistake, and the answer names what there is.
+    for (args, path, valid) in [
+        (["customers", "list", "--system", "nosuch"].as_slice(), "/api/v1/customers?system=nosuch", "crm, product, stripe"),
+        (&["customers", "show", "nosuch:1"], "/api/v1/customers?system=nosuch&external_id=1", "crm, product, stripe"),
+        (&["conflicts", "--kind", "nosuch"], "/api/v1/conflicts?kind=nosuch", "edits, covered, duplicate_candidate"),
+        (&["conflicts", "--after", "nosuch"], "/api/v1/conflicts?after=nosuch", "No conflict has this id"),
+    ] {
+        let (ok, out, err) = world.run(args);
+        assert!(!ok && out.is_empty() && err.contains(valid), "{args:?}: {out} {err}");
+        let (status, body) = world.ask(Method::GET, path, None).await;
+        assert!(status == 400 && body.to_string().contains(valid), "{path}: {status} {body}");
+    }
+
+    // A table that leaves something out says how to go on; its next page is what comes after.
+    assert!(!world.run(&["customers", "list", "--limit", "0"]).0);
+    let (ok, first, err) = world.run(&["customers", "list", "--limit", "1"]);
+    let after = err.split_whitespace().skip_while(|word| *word != "--after").nth(1).unwrap_or_default().trim_end_matches(';').to_string();
+    assert!(ok && first.lines().count() == 2 && first.contains(&after) && after.len() == 36, "{first} {err}");
+    let (ok, second, err) = world.run(&["customers", "list", "--limit", "1", "--after", &after]);
+    assert!(ok && second.lines().count() == 2 && !second.contains(&after) && err.is_empty(), "{second} {err}");
+    let (ok, out, err) = world.run(&["customers", "list", "--limit", "1", "--json"]);
+    assert!(ok && out.contains(&after) && err.is_empty(), "{out} {err}");
 
     // Consume: Avro as JSON lines, with or without the process.
     let (ok, out, err) = world.run(&["consume", "customers.crm"]);
@@ -56,6 +99,17 @@ async fn end_to_end_the_command_line_publishes_shows_and_follows() {
     let (ok, _, err) = world.run(&["consume", "customers.typo"]);
     assert!(!ok && err.contains("customers.unified"), "{err}");
 
+    // A second record of one person in one system: both are named.
+    world.stripe().create(json!({"name": "Al", "email": "alan@example.com"})).unwrap();
+    world.until("both are a conflict", async |w: &World| w.get("/api/v1/conflicts").await.as_array().unwrap().len() == 1).await;
+    let (ok, out, err) = world.run(&["conflicts", "--kind", "duplicate_candidate"]);
+    let alans = world.stripe_by_email("alan@example.com");
+    assert_eq!(alans.len(), 2);
+    for record in alans.iter().map(|alan| format!("stripe:{}", alan["id"].as_str().unwrap())) {
+        assert!(ok && out.contains(&record), "{record}: {out} {err}");
+        assert!(world.run(&["customers", "show", &record]).0, "{record}");
+    }
+
     // How it is doing.
     let (ok, out, err) = world.run(&["status", "--json"]);
     let status: Json = serde_json::from_str(&out).unwrap();
@@ -64,6 +118,10 @@ async fn end_to_end_the_command_line_publishes_shows_and_follows() {
     assert!(world.run(&["conflicts"]).0);
     let (ok, out, err) = world.run(&["validate"]);
     assert!(ok && out.contains("stripe (stripe)"), "{out} {err}");
+    let nowhere = format!("{}nosuch", world.postgres.url().strip_suffix("concord").unwrap());
+    let done = world.command().env("DATABASE_URL", nowhere).arg("validate").output().unwrap();
+    let out = String::from_utf8_lossy(&done.stdout);
+    assert!(!done.status.success() && out.contains("\"nosuch\" does not exist (3D000)") && !out.contains("at line"), "{out}");
     let (ok, out, err) = world.run(&["topology", "describe"]);
     assert!(ok && out.starts_with("Topologies:") && out.contains("customers.crm"), "{out} {err}");
     assert!(world.run(&["topology", "graph"]).1.starts_with("flowchart LR"));
@@ -78,6 +136,8 @@ async fn end_to_end_the_command_line_publishes_shows_and_follows() {
     let (ok, _, err) = world.run(&["customers", "list"]);
     assert!(!ok && err.contains("is Concord running"), "{err}");
     std::fs::write(&file, r#"{"fields":{"name":"Grace Hopper","email":"grace@example.com"}}"#).unwrap();
+    let (ok, _, err) = world.run(&["publish", "customers.stripe", file.to_str().unwrap(), "--key", "cus_7"]);
+    assert!(!ok && err.contains("in Stripe"), "{err}");
     let (ok, _, err) = world.run(&["publish", "customers.crm", file.to_str().unwrap(), "--key", "7"]);
     assert!(ok, "{err}");
     world.start().await;
@@ -89,6 +149,36 @@ async fn end_to_end_the_command_line_publishes_shows_and_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn end_to_end_a_snapshot_may_say_when_its_edit_was_made() {
+    let world = World::running(Plan { config: Some(WITH_CRM.into()), ..Plan::usual() }).await;
+    let publish = async |name: &str, notices: Json| {
+        let value = json!({"fields": {"name": name, "email": "grace@example.com"}, "notices": notices});
+        let records = json!({"records": [{"key": "7", "value": value}]});
+        let (status, body) = world.ask(Method::POST, "/api/v1/topics/customers.crm/records", Some(records)).await;
+        assert_eq!((status, &body), (200, &json!({"accepted": 1, "errors": []})));
+    };
+    let golden = async |w: &World| w.get("/api/v1/customers").await[0]["fields"]["name"].clone();
+    publish("Grace", json!([])).await;
+    world.until("she is in the product", async |w: &World| w.rows("select 1 from public.customers").await.len() == 1).await;
+    world.sql("update public.customers set name = 'Grace P.'").await;
+    world.until("the product's edit is golden", async |w: &World| golden(w).await["value"] == "Grace P.").await;
+
+    // Without a time it was edited at its last snapshot at the earliest: the product's edit is later.
+    publish("Grace C.", json!([])).await;
+    world
+        .until("a conflict is on record", async |w: &World| !w.get("/api/v1/conflicts?kind=edits").await.as_array().unwrap().is_empty())
+        .await;
+    assert_eq!(golden(&world).await["value"], "Grace P.");
+
+    // With a time that is later, it wins, and is shown with it.
+    let time = 4_102_444_800_000_i64;
+    publish("Grace D.", json!([{"event_id": "crm-1", "time": time, "changes": [{"field": "name", "new": "Grace D."}]}])).await;
+    world.until("the snapshot's edit is golden", async |w: &World| golden(w).await["value"] == "Grace D.").await;
+    let name = golden(&world).await;
+    assert_eq!((&name["edited_at"], &name["event_id"]), (&json!("2100-01-01T00:00:00.000Z"), &json!("crm-1")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn end_to_end_a_wrong_configuration_is_named_and_no_secret_is_shown() {
     let mut world =
         World::prepared(Plan { config: Some("[systems.product]\nkind = \"postgres\"\ntabel = \"x\"\n".into()), ..Plan::usual() }).await;
@@ -96,6 +186,12 @@ async fn end_to_end_a_wrong_configuration_is_named_and_no_secret_is_shown() {
     assert!(!ok && err.contains("tabel"), "{err}");
     assert!(!world.run(&["run"]).0);
     world.env.retain(|(name, _)| name != "CONCORD_CONFIG");
+    std::fs::remove_file(world.folder.path().join("concord.toml")).unwrap();
+    for (name, value) in [("STRIPE_WEBHOOK_SECRET", ""), ("CONCORD_LOG", "nonsense")] {
+        let done = world.command().env(name, value).args(["validate", "--offline"]).output().unwrap();
+        let err = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success() && err.contains(name), "{err}");
+    }
     world.env.push(("STRIPE_API_KEY".into(), "sk_test_somebodyelse".into()));
     let (ok, out, err) = world.run(&["validate", "--json"]);
     assert!(!ok, "{out}");

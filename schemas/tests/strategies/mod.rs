@@ -220,15 +220,7 @@ pub fn unified() -> impl Strategy<Value = UnifiedCustomer> {
 }
 
 pub fn conflict() -> impl Strategy<Value = CustomerConflict> {
-    let kind = select(vec![
-        ConflictKind::Edits,
-        ConflictKind::Covered,
-        ConflictKind::DuplicateCandidate,
-        ConflictKind::Spare,
-        ConflictKind::Refused,
-        ConflictKind::DeleteRefused,
-        ConflictKind::Flapping,
-    ]);
+    let kind = select(ConflictKind::ALL.to_vec());
     let contender = || {
         option::of((value(), system(), millis(), option::of(text())).prop_map(|(value, system, edited_at, event_id)| Contender {
             value,

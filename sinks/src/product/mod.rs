@@ -68,7 +68,7 @@ pub struct Sink {
 enum Trouble {
     #[error(transparent)]
     Attach(#[from] AttachError),
-    #[error(transparent)]
+    #[error("{}", postgres::message(.0))]
     Sql(#[from] sqlx::Error),
     #[error(transparent)]
     Log(#[from] LogError),

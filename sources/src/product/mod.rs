@@ -78,7 +78,7 @@ struct Names {
 enum Trouble {
     #[error(transparent)]
     Attach(#[from] AttachError),
-    #[error(transparent)]
+    #[error("{}", postgres::message(.0))]
     Sql(#[from] sqlx::Error),
     #[error("the log takes nothing: {0}")]
     Log(#[from] LogError),

@@ -5,7 +5,7 @@ use super::{
     merge::{Conflict, Turn},
     state::{Customer, Spare},
 };
-use schemas::{By, ConflictKind, CustomerLink, IdentifyBody, Question, Rule, UnifyBody, holds};
+use schemas::{By, ConflictKind, CustomerLink, IdentifyBody, Question, Rule, System, UnifyBody, holds};
 
 /// How often a question may be sent on before something must be wrong.
 const BOUNCES: i32 = 20;
@@ -141,19 +141,27 @@ impl Customer {
         {
             creates.out = None;
         }
-        self.record(turn, Conflict::new(ConflictKind::Spare, &q.system, Some(&q.external_id)));
+        let detail = self.record_in(&q.system).map(|taking_part| format!("a twin of {taking_part}, which takes part"));
+        self.record(turn, Conflict { detail, ..Conflict::new(ConflictKind::Spare, &q.system, Some(&q.external_id)) });
         let deleted = q.first.fields.is_none();
         self.spares.push(Spare { system: q.system, external_id: q.external_id, incarnation: q.incarnation, deleted });
     }
 
     /// Somebody's second record in one system: perhaps the same person. It becomes a customer of its own.
     fn duplicate(&mut self, turn: &mut Turn<'_>, mut question: Question) {
-        self.record(turn, Conflict::new(ConflictKind::DuplicateCandidate, &question.system, Some(&question.external_id)));
+        let detail = self.record_in(&question.system).map(|first| format!("perhaps the same as {first}"));
+        let conflict = Conflict::new(ConflictKind::DuplicateCandidate, &question.system, Some(&question.external_id));
+        self.record(turn, Conflict { detail, ..conflict });
         question.duplicate_of = Some(self.id);
         if holds(Rule::DuplicateGoesOnMinted) {
             question.by = By::Minted;
         }
         turn.effects.push(Effect::Unify { customer: question.minted, body: UnifyBody::Question(question) });
+    }
+
+    /// The customer's record in that system, as people write it: `<system>:<external id>`.
+    fn record_in(&self, system: &System) -> Option<String> {
+        self.replicas.get(system).map(|r| format!("{system}:{}", r.external_id))
     }
 
     /// (16) Not this customer: the question's e-mail is given up, and asked for again.

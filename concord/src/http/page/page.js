@@ -104,7 +104,8 @@ function draw() {
 function count() {
   const all = [...customers.values()].filter((c) => !c.deleted);
   const open = all.filter((c) => !inStep(c)).length;
-  $("summary").textContent = `${all.length}${nextPage ? "+" : ""} customers, ${open ? `${open} not in step` : "all in step"}`;
+  const noun = all.length === 1 && !nextPage ? "customer" : "customers";
+  $("summary").textContent = `${all.length}${nextPage ? "+" : ""} ${noun}, ${open ? `${open} not in step` : "all in step"}`;
   $("empty").hidden = customers.size > 0;
   $("more").hidden = !nextPage;
 }
@@ -124,8 +125,9 @@ function change(customer) {
 
 function drawConflict(conflict, first = true) {
   const side = (s) => (s ? `${text(s.value)} (${s.system})` : "");
-  const what = [conflict.kind.replaceAll("_", " "), conflict.field, conflict.system].filter(Boolean).join(" · ");
-  const detail = conflict.winner ? `${side(conflict.winner)} won over ${side(conflict.loser)}` : conflict.detail ?? "";
+  const record = conflict.external_id ? `${conflict.system}:${conflict.external_id}` : conflict.system;
+  const what = [conflict.kind.replaceAll("_", " "), conflict.field, record].filter(Boolean).join(" · ");
+  const detail = conflict.winner && conflict.loser ? `${side(conflict.winner)} won over ${side(conflict.loser)}` : conflict.detail ?? "";
   const li = element("li", { "data-kind": conflict.kind }, element("time", {}, new Date(conflict.at).toLocaleString()), ` ${what}: ${detail}`);
   if (first) $("conflicts").prepend(li); else $("conflicts").append(li);
   while ($("conflicts").children.length > 50) $("conflicts").lastChild.remove();

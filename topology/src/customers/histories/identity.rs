@@ -25,6 +25,8 @@ pub fn two_records_of_one_person_in_one_system() -> Story {
     ensure!(hub.customers.len(), 2, "customers");
     ensure!(hub.wrong_claims(), Vec::<String>::new(), "wrong claims");
     ensure!(hub.conflicts_of(ConflictKind::DuplicateCandidate), 1, "duplicate candidates on record");
+    let told: Vec<_> = hub.conflicts.iter().map(|c| (c.external_id.as_ref().map(ExternalId::as_str), c.detail.as_deref())).collect();
+    ensure!(told, vec![(Some("cus_2"), Some("perhaps the same as stripe:cus_1"))], "both records are named");
     ensure!(hub.customer_of(STRIPE, "cus_2").is_some_and(|c| c.contested), true, "the second is contested");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Where a stage's effects go: a sink each.
 
 use crate::customers::{Config, Effect, Effects};
-use schemas::{Action, ConflictKind, IdentifyMessage, Request, System, UnifyMessage};
+use schemas::{Action, IdentifyMessage, Request, System, UnifyMessage};
 use std::collections::BTreeMap;
 use streams::{ProcessorContext, ProcessorError, Record};
 
@@ -45,7 +45,7 @@ impl Outlets {
             }
             Effect::Unified(unified) => ctx.forward_to(&self.unified, Record::new(unified.customer_id.to_string(), *unified, timestamp)),
             Effect::Conflict(conflict) => {
-                metrics::counter!("concord_conflicts_total", "kind" => kind(conflict.kind)).increment(1);
+                metrics::counter!("concord_conflicts_total", "kind" => conflict.kind.name()).increment(1);
                 ctx.forward_to(&self.conflicts, Record::new(conflict.customer_id.to_string(), *conflict, timestamp))
             }
             // A system that is no longer configured has no topics to send to, and nobody who listens.
@@ -70,17 +70,5 @@ fn name(action: &Action) -> &'static str {
         Action::Write(_) => "write",
         Action::Delete(_) => "delete",
         Action::Create(_) => "create",
-    }
-}
-
-fn kind(kind: ConflictKind) -> &'static str {
-    match kind {
-        ConflictKind::Edits => "edits",
-        ConflictKind::Covered => "covered",
-        ConflictKind::DuplicateCandidate => "duplicate_candidate",
-        ConflictKind::Spare => "spare",
-        ConflictKind::Refused => "refused",
-        ConflictKind::DeleteRefused => "delete_refused",
-        ConflictKind::Flapping => "flapping",
     }
 }
