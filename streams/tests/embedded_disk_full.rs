@@ -147,3 +147,42 @@ fn a_disk_that_runs_out_within_a_commit_loses_nothing() {
     // What is kept free is less than one append, so the end comes in the middle of a commit.
     a_full_disk_refuses_and_recovers(64 << 10, 400 << 10);
 }
+
+/// While one round is written, others wait behind it: what follows on a commit that failed fails with it.
+#[test]
+fn appends_from_all_sides_while_the_disk_fills_up() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let (log, streams) = open(&disk.data(), 0);
+    let side = |side: usize| {
+        let log = log.clone();
+        move || -> Vec<usize> {
+            let numbers = (0..10_000).map(|n| n * 4 + side);
+            numbers
+                .take_while(|number| append(&log, *number, 40_000).map_err(|error| assert!(error.is_retriable(), "{error}")).is_ok())
+                .collect()
+        }
+    };
+    let mut acknowledged: Vec<usize> =
+        [0, 1, 2, 3].map(|n| std::thread::spawn(side(n))).into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
+    eventually("the log says so", || !log.writable());
+
+    fs::remove_file(disk.ballast()).unwrap();
+    eventually("it recovers by itself", || log.writable());
+    append(&log, 1, 10).unwrap();
+    acknowledged.push(1);
+
+    let keys = |topic: &str| -> Vec<String> {
+        let records = log.read(&TopicPartition::new(topic, 0), 0, usize::MAX, usize::MAX).unwrap();
+        records.iter().map(|record| String::from_utf8(record.key.clone().unwrap().to_vec()).unwrap()).collect()
+    };
+    eventually("the topology runs", || streams.state() == State::Running);
+    let input = keys("in");
+    eventually("all is copied", || log.end_offset(&TopicPartition::new("out", 0)).unwrap() >= input.len() as i64);
+    assert_eq!(keys("out"), input, "each once, in order");
+    let mut expected: Vec<String> = acknowledged.iter().map(|number| format!("k{number}")).collect();
+    expected.sort();
+    let mut there = input;
+    there.sort();
+    assert_eq!(there, expected, "what was acknowledged is there, and what was refused is not");
+}

@@ -340,3 +340,68 @@ fn tasks_are_send() {
     fn is_send<T: Send>() {}
     is_send::<Task>();
 }
+
+/// Lines of one word each, of `keys` words in turn, in one append; each word's last count.
+fn backlog(log: &Log, lines: usize, keys: usize) -> i64 {
+    let line = |n: usize| ProducerRecord::new("lines", "k", format!("w{}", n % keys)).with_timestamp(1);
+    log.append_blocking(Append::of((0..lines).map(line))).unwrap();
+    i64::try_from(lines / keys).unwrap()
+}
+
+/// Every word was counted from 1 to `last`, once each and in order.
+fn all_counted_in_order(log: &Log, keys: usize, last: i64) {
+    eventually("all is counted", || log.end_offset(&TopicPartition::new("counts", 0)).unwrap() >= keys as i64 * last);
+    let mut of_word = std::collections::BTreeMap::<String, Vec<i64>>::new();
+    for (word, count) in counts(log) {
+        of_word.entry(word).or_default().push(count);
+    }
+    assert_eq!(of_word.len(), keys);
+    let expected: Vec<i64> = (1..=last).collect();
+    assert!(of_word.values().all(|counts| *counts == expected), "{of_word:?}");
+}
+
+#[test]
+fn a_backlog_is_worked_off_on_several_threads() {
+    let mut bench = Bench::new();
+    bench.options.stream_threads = 3;
+    let log = bench.open();
+    let threads = Arc::new(parking_lot::Mutex::new(std::collections::HashSet::new()));
+    // The first two threads that count wait for each other; one alone gives up, and fails the test.
+    let (seen, second) = (threads.clone(), Arc::new(parking_lot::Condvar::new()));
+    let topology = word_count(move |_| {
+        let mut seen = seen.lock();
+        if seen.insert(std::thread::current().id()) && seen.len() == 1 {
+            second.wait_for(&mut seen, Duration::from_secs(20));
+        } else {
+            second.notify_all();
+        }
+        Ok(())
+    });
+    log.start(&topology, config()).unwrap();
+
+    let last = backlog(&log, 4_000, 40);
+
+    all_counted_in_order(&log, 40, last);
+    assert!(threads.lock().len() >= 2);
+}
+
+#[test]
+fn a_failure_in_a_backlog_takes_back_what_all_threads_did() {
+    let mut bench = Bench::new();
+    bench.options.stream_threads = 3;
+    let log = bench.open();
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let topology = word_count(move |_| match counted.fetch_add(1, Ordering::Relaxed) {
+        700 => Err(ProcessorError::fatal("refused", "once")),
+        1_500 => panic!("once"),
+        _ => Ok(()),
+    });
+    let streams = log.start(&topology, config()).unwrap();
+
+    let last = backlog(&log, 4_000, 40);
+
+    all_counted_in_order(&log, 40, last);
+    assert!(calls.load(Ordering::Relaxed) > 4_000, "some were counted twice, and taken back once");
+    eventually("it runs", || streams.state() == State::Running);
+}

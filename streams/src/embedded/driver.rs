@@ -1,8 +1,6 @@
 //! Runs the tasks of a topology over the log. What a driver must do is split as a Kafka client would have it: `assigned`, `poll`,
 //! `produce`, `hand_over` (offsets and changes, to be committed with the outputs in one transaction), `abort`, `revoked`.
 
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,16 +11,23 @@ use super::catalog::Catalog;
 use super::file::Work;
 use super::input::{self, Input};
 use super::journal::Journal;
+use super::lanes::{Lanes, Turn};
 use super::round::Round;
+use super::running::Running;
 use super::snapshot::Snapshot;
-use super::state_backing::{self, SqliteState};
+use super::state_backing;
 use super::streams::{State, Status, StreamsConfig, TaskFailure, UncaughtResponse};
 use super::{LogError, TopicConfig, queries};
-use crate::{BuiltTopology, Env, ProcessorError, ProducerRecord, StoreChanges, Task, TaskError, TaskId, dlq_headers};
+use crate::{BuiltTopology, Env, ProcessorError, StoreChanges, Task, TaskError, TaskId, dlq_headers};
 
 /// Records that one read of a backlog brings.
 const POLL_RECORDS: usize = 500;
 const POLL_BYTES: usize = 512 << 10;
+/// With so many records queued the tasks work on several threads, this many records each at a time; otherwise in turn, as the records
+/// come, this many until the clock is looked at.
+const BACKLOG: usize = 256;
+const TURN_RECORDS: usize = 256;
+const STEP_RECORDS: usize = 16;
 
 /// What a round may use of the writer's world. The connection only reads.
 #[derive(Clone, Copy)]
@@ -30,7 +35,7 @@ pub(super) struct World<'a> {
     pub(super) connection: &'a Connection,
     pub(super) catalog: &'a Catalog,
     pub(super) clock: &'a dyn super::Clock,
-    pub(super) journal: &'a RefCell<Journal>,
+    pub(super) journal: &'a Journal,
 }
 
 /// How much one round may do.
@@ -52,22 +57,6 @@ pub(super) enum RoundError {
     Log(LogError),
 }
 
-/// One task, its input, and its troubles.
-struct Running {
-    id: TaskId,
-    /// Absent while it waits to be started anew.
-    task: Option<Task>,
-    inputs: Vec<Input>,
-    /// Committed stream time, for the task's next life.
-    stream_time: i64,
-    /// Whether it was called in this round.
-    worked: bool,
-    /// Failures in a row.
-    failures: u32,
-    /// When to start it anew.
-    restart: Option<Instant>,
-}
-
 /// A topology at work.
 pub(super) struct Driver {
     topology: Arc<BuiltTopology>,
@@ -77,14 +66,13 @@ pub(super) struct Driver {
     tasks: Vec<Running>,
     /// Partition's id → which task reads it, as which of its inputs.
     readers: FxHashMap<i64, (usize, usize)>,
-    stores: Vec<i64>,
+    stores: Arc<[i64]>,
     /// The task whose turn is next.
     turn: usize,
     /// How many of the round's records were offered to the tasks.
     offered: usize,
     /// Records processed in this round.
     processed: usize,
-    outputs: Vec<ProducerRecord>,
 }
 
 impl Driver {
@@ -93,7 +81,7 @@ impl Driver {
         topology: Arc<BuiltTopology>,
         config: StreamsConfig,
         status: Arc<Status>,
-        stores: Vec<i64>,
+        stores: Arc<[i64]>,
         ids: Vec<TaskId>,
         world: World<'_>,
     ) -> Result<Driver, LogError> {
@@ -109,18 +97,16 @@ impl Driver {
                 readers.insert(partition.id, (tasks.len(), inputs.len()));
                 inputs.push(Input::new(partition));
             }
-            tasks.push(Running { id, task: None, inputs, stream_time: -1, worked: false, failures: 0, restart: None });
+            tasks.push(Running::new(id, stores.clone(), inputs));
         }
-        let outputs = Vec::new();
         let application = topology.application_id().into();
-        let mut driver =
-            Driver { topology, application, config, status, tasks, readers, stores, turn: 0, offered: 0, processed: 0, outputs };
+        let mut driver = Driver { topology, application, config, status, tasks, readers, stores, turn: 0, offered: 0, processed: 0 };
         driver.resumed(world)?;
         Ok(driver)
     }
 
     /// The stores' ids in the file; new ones are made.
-    pub(super) fn stores(topology: &BuiltTopology, connection: &Connection) -> Result<Vec<i64>, LogError> {
+    pub(super) fn stores(topology: &BuiltTopology, connection: &Connection) -> Result<Arc<[i64]>, LogError> {
         let store = |store: &crate::BuiltStore| state_backing::id(connection, topology.application_id(), &store.name);
         let stores: rusqlite::Result<_> = topology.stores().iter().map(store).collect();
         stores.map_err(|error| LogError::sqlite("reading the stores of the application", error))
@@ -144,32 +130,22 @@ impl Driver {
 
     /// What was not committed is lost, and perhaps more: the tasks wait until they are [`resumed`](Driver::resumed).
     pub(super) fn lost(&mut self) {
-        self.close_tasks();
         for running in &mut self.tasks {
+            running.close();
             running.inputs.iter_mut().for_each(Input::rewind);
             running.worked = false;
         }
         self.begin_round();
     }
 
-    fn close_tasks(&mut self) {
-        for running in &mut self.tasks {
-            if let Some(mut task) = running.task.take() {
-                let _ = catch_unwind(AssertUnwindSafe(|| task.close()));
-            }
-            running.restart = None;
-        }
-    }
-
     fn begin_round(&mut self) {
-        self.outputs.clear();
         self.offered = 0;
         self.processed = 0;
     }
 
     /// Stops the tasks; nothing is uncommitted between rounds.
     pub(super) fn revoked(&mut self, end: State) {
-        self.close_tasks();
+        self.tasks.iter_mut().for_each(Running::close);
         self.status.set(end);
     }
 
@@ -192,23 +168,52 @@ impl Driver {
     }
 
     /// Lets everything in the round, and all it causes, run through the tasks, as far as the budget goes.
-    pub(super) fn run(&mut self, round: &mut Round, world: World<'_>, budget: Budget) -> Result<(), RoundError> {
+    pub(super) fn run(&mut self, round: &mut Round, world: World<'_>, lanes: &mut Lanes, budget: Budget) -> Result<(), RoundError> {
         let _snapshot = Snapshot::begin(world.connection).map_err(RoundError::Log)?;
         self.restart_tasks(world);
         self.offer(round);
         self.punctuate(round, world)?;
         loop {
-            while !self.is_spent(round, budget) && self.process_next(round, world)? {}
-            if !self.before_commit(round, world)? || self.is_spent(round, budget) {
+            while !self.is_spent(round, budget) && self.process_some(round, world, lanes)? {}
+            if !self.before_commit(round, world, lanes)? || self.is_spent(round, budget) {
                 return Ok(());
             }
         }
     }
 
     fn is_spent(&self, round: &Round, budget: Budget) -> bool {
-        self.processed >= budget.records
-            || round.bytes >= budget.bytes
-            || (self.processed.is_multiple_of(16) && Instant::now() >= budget.until)
+        self.processed >= budget.records || round.bytes >= budget.bytes || Instant::now() >= budget.until
+    }
+
+    /// A step through what is queued; false: nothing is.
+    fn process_some(&mut self, round: &mut Round, world: World<'_>, lanes: &mut Lanes) -> Result<bool, RoundError> {
+        if lanes.are_several() && self.tasks.iter().map(Running::queued).sum::<usize>() >= BACKLOG {
+            self.at_once(round, world, lanes, |running| running.queued() > 0, |running, world| running.process(TURN_RECORDS, world))?;
+            return Ok(true);
+        }
+        for done in 0..STEP_RECORDS {
+            if !self.process_next(round, world)? {
+                return Ok(done > 0);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives some of the tasks a turn on all threads, and stages what they produced, in the tasks' order.
+    fn at_once(
+        &mut self,
+        round: &mut Round,
+        world: World<'_>,
+        lanes: &mut Lanes,
+        which: impl Fn(&Running) -> bool,
+        turn: impl Fn(&mut Running, World<'_>) -> Turn + Sync,
+    ) -> Result<(), RoundError> {
+        let tasks = self.tasks.iter_mut().enumerate().filter(|(_, running)| which(running)).collect();
+        for (index, turn) in lanes.run(tasks, world, turn).map_err(RoundError::Log)? {
+            self.processed += turn.map_err(|error| RoundError::Task { index, error })?;
+            self.produce(index, round, world)?;
+        }
+        Ok(())
     }
 
     /// Hands records of the round to the tasks that read them, without a way through the file.
@@ -266,11 +271,14 @@ impl Driver {
     }
 
     /// Tells the tasks that a commit follows; whether any did something upon it.
-    fn before_commit(&mut self, round: &mut Round, world: World<'_>) -> Result<bool, RoundError> {
-        let mut any = false;
+    fn before_commit(&mut self, round: &mut Round, world: World<'_>, lanes: &mut Lanes) -> Result<bool, RoundError> {
+        let any = self.tasks.iter().any(Running::needs_before_commit);
+        if any && self.processed >= BACKLOG {
+            self.at_once(round, world, lanes, Running::needs_before_commit, Running::before_commit)?;
+            return Ok(true);
+        }
         for index in 0..self.tasks.len() {
-            if self.tasks[index].task.as_ref().is_some_and(Task::needs_before_commit) {
-                any = true;
+            if self.tasks[index].needs_before_commit() {
                 self.call(index, round, world, |task, env| task.before_commit(env))?;
             }
         }
@@ -285,28 +293,21 @@ impl Driver {
         world: World<'_>,
         work: impl FnOnce(&mut Task, Env<'_>) -> Result<(), TaskError>,
     ) -> Result<(), RoundError> {
-        let Driver { tasks, stores, outputs, .. } = self;
-        let Running { id, task: Some(task), worked, .. } = &mut tasks[index] else { return Ok(()) };
-        *worked = true;
-        let backing = SqliteState { connection: world.connection, ids: stores, journal: world.journal };
-        let partitions = |topic: &str| world.catalog.topic(topic).map(|topic| topic.config.partitions);
-        let env = Env { now: world.clock.now_ms(), backing: &backing, partitions: &partitions };
-        guarded(*id, || work(task, env)).map_err(|error| RoundError::Task { index, error })?;
-        if task.has_outputs() {
-            outputs.extend(task.drain_outputs());
-            self.produce(index, round, world)?;
-        }
-        Ok(())
+        self.tasks[index].call(world, work).map_err(|error| RoundError::Task { index, error })?;
+        self.produce(index, round, world)
     }
 
+    /// Stages what a task produced.
     fn produce(&mut self, index: usize, round: &mut Round, world: World<'_>) -> Result<(), RoundError> {
-        for record in self.outputs.drain(..) {
+        let id = self.tasks[index].id;
+        let Some(task) = self.tasks[index].task.as_mut().filter(|task| task.has_outputs()) else { return Ok(()) };
+        for record in task.drain_outputs() {
             if world.catalog.topic(&record.topic).is_none() && record.headers.last_header(dlq_headers::TOPIC).is_some() {
                 return Err(RoundError::Topic(TopicConfig::delete(&*record.topic, 1, self.config.dead_letter_retention)));
             }
             if let Err(error) = round.stage(world.catalog, record) {
                 let error = ProcessorError::fatal("production", error.to_string()).caused_by(error);
-                return Err(RoundError::Task { index, error: TaskError { task: self.tasks[index].id, record: None, error } });
+                return Err(RoundError::Task { index, error: TaskError { task: id, record: None, error } });
             }
         }
         self.offer(round);
@@ -363,9 +364,8 @@ impl Driver {
         for running in &mut self.tasks {
             running.inputs.iter_mut().for_each(Input::rewind);
             running.worked = false;
-            if let Some(task) = &mut running.task {
-                let _ = catch_unwind(AssertUnwindSafe(|| task.close()));
-                running.task = None;
+            if running.task.is_some() {
+                running.close();
                 running.restart = Some(Instant::now());
             }
         }
@@ -412,28 +412,12 @@ impl Driver {
             if running.restart.take_if(|restart| *restart <= now).is_none() {
                 continue;
             }
-            let backing = SqliteState { connection: world.connection, ids: &self.stores, journal: world.journal };
-            let partitions = |topic: &str| world.catalog.topic(topic).map(|topic| topic.config.partitions);
-            let env = Env { now: world.clock.now_ms(), backing: &backing, partitions: &partitions };
-            let (id, topology, config) = (running.id, self.topology.clone(), self.config.task.clone());
-            match guarded(id, || Task::starting_at(topology, id, config, running.stream_time, env)) {
-                Ok(task) => running.task = Some(task),
-                Err(error) => {
-                    running.failures += 1;
-                    tracing::error!(task = %id, %error, "A task could not be started.");
-                    self.note_failure(index, &error);
-                }
+            if let Err(error) = running.start(self.topology.clone(), self.config.task.clone(), world) {
+                running.failures += 1;
+                tracing::error!(task = %running.id, %error, "A task could not be started.");
+                self.note_failure(index, &error);
             }
         }
         self.publish_status();
     }
-}
-
-/// A panic of a processor is a failure of its task, not the end of the log.
-fn guarded<T>(task: TaskId, work: impl FnOnce() -> Result<T, TaskError>) -> Result<T, TaskError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        let error = ProcessorError::fatal("panic", format!("a processor panicked: {}", text.unwrap_or("without a message")));
-        Err(TaskError { task, record: None, error })
-    })
 }

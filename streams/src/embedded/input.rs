@@ -71,6 +71,11 @@ pub(super) fn take_next(inputs: &mut [Input]) -> Option<ConsumerRecord> {
     input.queue.pop_front()
 }
 
+/// How many records a task could process at once.
+pub(super) fn queued(inputs: &[Input]) -> usize {
+    inputs.iter().map(|input| input.queue.len()).sum()
+}
+
 /// Whether a task has something to process or to read.
 pub(super) fn has_work(inputs: &[Input]) -> bool {
     inputs.iter().any(|input| !input.queue.is_empty() || input.must_be_polled())

@@ -275,7 +275,6 @@ mod tests {
     use crate::embedded::{database, topics};
     use crate::store::{MemoryBacking, Overlay, StateBacking, StoreRef};
     use proptest::prelude::*;
-    use std::cell::RefCell;
 
     const MAX_BYTES: usize = 6_000;
 
@@ -331,14 +330,14 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let connection = database::open_writer(folder.path(), 1 << 20).unwrap();
             let ids = [0, 1].map(|index| crate::embedded::state_backing::id(&connection, "app", &instance(index).name).unwrap());
-            let journal = RefCell::new(Journal::open(&connection, MAX_BYTES).unwrap());
+            let mut journal = Journal::open(&connection, MAX_BYTES).unwrap();
             let mut behind = Behind::default();
             let mut expected = MemoryBacking::default();
             for action in &actions {
                 match action {
                     Action::Commit(store, changes) | Action::Fail(store, changes) => {
                         let overlay = overlay(*store, changes);
-                        let commit = journal.borrow_mut().add(&[((ids[*store], 3), overlay.changes())]).unwrap();
+                        let commit = journal.add(&[((ids[*store], 3), overlay.changes())]).unwrap();
                         let transaction = topics::begin(&connection).unwrap();
                         if let Some(commit) = commit {
                             behind.write(&transaction, &commit).unwrap();
@@ -350,15 +349,15 @@ mod tests {
                             let state = SqliteState { connection: &reads, ids: &ids, journal: &journal };
                             prop_assert_eq!(entries(&state, *store, 1_000), entries(&expected, *store, 1_000));
                             transaction.commit().unwrap();
-                            journal.borrow_mut().committed(behind.is_done());
+                            journal.committed(behind.is_done());
                         } else {
                             transaction.rollback().unwrap();
-                            *journal.borrow_mut() = Journal::open(&connection, MAX_BYTES).unwrap();
+                            journal = Journal::open(&connection, MAX_BYTES).unwrap();
                             behind = Behind::default();
                         }
                     }
                     Action::Crash => {
-                        *journal.borrow_mut() = Journal::open(&connection, MAX_BYTES).unwrap();
+                        journal = Journal::open(&connection, MAX_BYTES).unwrap();
                         behind = Behind::default();
                     }
                 }

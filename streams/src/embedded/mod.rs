@@ -10,7 +10,7 @@
 //! | `log`, `reader` | the handles: of the process that runs the log, and of any other that looks into it |
 //! | `jobs`, `writer` | the queue to the writer thread, and the thread |
 //! | `round`, `file`, `committer`, `syncer` | what one commit will hold, how it is written, and how it becomes durable |
-//! | `streams`, `driver`, `input` | the running topology: its handle and states, its tasks, what they read |
+//! | `streams`, `driver`, `running`, `lanes`, `input` | the running topology: its handle and states, its tasks and their threads, what they read |
 //! | `state_backing`, `journal`, `snapshot` | the stores as tasks see them, and how their changes are written |
 //! | `housekeeping`, `compaction` | old records go, in small slices |
 //! | `database`, `queries`, `catalog` | the file: its tables, its reads, its topics |
@@ -35,6 +35,7 @@ mod housekeeping;
 mod input;
 mod jobs;
 mod journal;
+mod lanes;
 mod log;
 mod options;
 mod queries;
@@ -42,6 +43,7 @@ mod reader;
 mod readers;
 mod record;
 mod round;
+mod running;
 mod snapshot;
 mod state_backing;
 mod streams;

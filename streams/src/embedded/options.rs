@@ -75,6 +75,8 @@ pub struct Options {
     pub max_round_bytes: usize,
     /// … or after this long, whichever is first, and when the commit before it has landed. A drained round is committed at once.
     pub commit_interval: Duration,
+    /// Threads that tasks run on while there is a backlog (`num.stream.threads`).
+    pub stream_threads: usize,
     /// Appends that wait for the writer hold at most this much; more wait outside.
     pub max_pending_bytes: usize,
     /// How long a tombstone of a compacted topic stays.
@@ -91,12 +93,13 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             lock_timeout: Duration::from_secs(1),
-            cache_bytes: 12 << 20,
-            store_buffer_bytes: 24 << 20,
+            cache_bytes: 10 << 20,
+            store_buffer_bytes: 20 << 20,
             min_free_bytes: 256 << 20,
             max_round_records: 5_000,
             max_round_bytes: 8 << 20,
             commit_interval: Duration::from_millis(50),
+            stream_threads: std::thread::available_parallelism().map_or(1, usize::from).min(4),
             max_pending_bytes: 16 << 20,
             delete_retention: Duration::from_secs(24 * 3600),
             housekeeping_interval: Duration::from_secs(10),

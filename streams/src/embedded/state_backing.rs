@@ -1,6 +1,5 @@
 //! The stores' committed entries, as tasks read them: what the journal knows, over what is in the table.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -16,12 +15,12 @@ pub(super) struct SqliteState<'a> {
     pub(super) connection: &'a Connection,
     /// The stores' ids in the file, by their place in the topology.
     pub(super) ids: &'a [i64],
-    pub(super) journal: &'a RefCell<Journal>,
+    pub(super) journal: &'a Journal,
 }
 
 impl StateBacking for SqliteState<'_> {
     fn get(&self, store: &StoreInstance, key: &[u8]) -> Result<Option<Bytes>, StateError> {
-        if let Some(value) = self.journal.borrow().get(self.place(store), key) {
+        if let Some(value) = self.journal.get(self.place(store), key) {
             return Ok(value);
         }
         self.connection
@@ -46,7 +45,7 @@ impl StateBacking for SqliteState<'_> {
             let next = (page.len() == limit).then(|| page.last().map(|(key, _)| key.clone())).flatten();
             let end = next.as_ref().map_or(to, |last| Bound::Included(&**last));
             let mut merged: BTreeMap<Bytes, Option<Bytes>> = page.into_iter().map(|(key, value)| (key, Some(value))).collect();
-            merged.extend(self.journal.borrow().range(place, start, end));
+            merged.extend(self.journal.range(place, start, end));
             entries.extend(merged.into_iter().filter_map(|(key, value)| Some((key, value?))));
             match next {
                 Some(last) => from = Bound::Excluded(last),

@@ -1,7 +1,6 @@
 //! The thread that works: it gathers appends, lets the topology run over them, and has all of it committed together, while it goes on
 //! with the next round.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use super::file::{Commit, File, Landed};
 use super::folder_lock::FolderLock;
 use super::jobs::{Job, Pending};
 use super::journal::Journal;
+use super::lanes::Lanes;
 use super::log::Shared;
 use super::round::{Round, answer};
 use super::streams::{State, Status, StreamsConfig};
@@ -30,7 +30,9 @@ pub(super) struct Writer {
     committer: Committer,
     /// What the tasks read from: what the commit under way writes is not in it, but in the journal.
     reads: Connection,
-    journal: RefCell<Journal>,
+    /// More of the same, for the other threads that tasks run on.
+    lanes: Lanes,
+    journal: Journal,
     round: Round,
     driver: Option<Driver>,
     trouble: Option<Trouble>,
@@ -47,8 +49,9 @@ impl Writer {
         let wal = Wal::new(&shared.folder, shared.options.min_free_bytes)?;
         let woken = shared.clone();
         let syncer = Arc::new(Syncer::of_file(wal.file().to_owned(), move || woken.jobs.wake())?);
-        let journal = RefCell::new(open_journal(&shared, &connection)?);
+        let journal = open_journal(&shared, &connection)?;
         let reads = database::open_reader(&shared.folder)?;
+        let lanes = Lanes::open(&shared.folder, shared.options.stream_threads)?;
         let woken = shared.clone();
         let file = File::new(shared.clone(), connection, wal, syncer.clone())?;
         let committer = Committer::start(file, move || woken.jobs.wake())?;
@@ -56,6 +59,7 @@ impl Writer {
             shared,
             committer,
             reads,
+            lanes,
             journal,
             round: Round::default(),
             driver: None,
@@ -90,9 +94,9 @@ impl Writer {
         self.stop_streams();
         self.land();
         self.syncer.wait();
-        let Writer { committer, reads, .. } = self;
+        let Writer { committer, reads, lanes, .. } = self;
         // A reader would keep the write-ahead log.
-        drop(reads);
+        drop((reads, lanes));
         committer.file().truncate_wal();
     }
 
@@ -115,7 +119,7 @@ impl Writer {
             for (partition, end) in ends {
                 partition.committed_end.store(end, Ordering::Release);
             }
-            self.journal.get_mut().committed(landed.old_is_written);
+            self.journal.committed(landed.old_is_written);
         }
         if let Some(error) = landed.error {
             self.note_trouble(&error);
@@ -163,7 +167,7 @@ impl Writer {
         let (records, bytes) = (options.max_round_records, 2 * options.max_round_bytes);
         let budget = Budget { records, bytes, until: Instant::now() + options.commit_interval };
         let world = World { connection: &self.reads, catalog: &self.shared.catalog, clock: &*options.clock, journal: &self.journal };
-        let Err(error) = driver.run(&mut self.round, world, budget) else { return false };
+        let Err(error) = driver.run(&mut self.round, world, &mut self.lanes, budget) else { return false };
         // The appends from outside are none the worse for it.
         self.round = std::mem::take(&mut self.round).without_topology();
         let goes_on = match &error {
@@ -323,7 +327,7 @@ impl Writer {
             // The commit before failed, and took this round with it.
             return;
         }
-        let work = match self.driver.as_mut().map(|driver| driver.hand_over(self.journal.get_mut())).transpose() {
+        let work = match self.driver.as_mut().map(|driver| driver.hand_over(&mut self.journal)).transpose() {
             Ok(work) => work,
             Err(error) => return self.note_trouble(&LogError::sqlite("taking over the changes of the stores", error)),
         };
@@ -396,7 +400,8 @@ impl Writer {
         }
         self.file().reopen()?;
         self.reads = database::open_reader(&self.shared.folder)?;
-        *self.journal.get_mut() = open_journal(&self.shared, &self.reads)?;
+        self.lanes = Lanes::open(&self.shared.folder, self.shared.options.stream_threads)?;
+        self.journal = open_journal(&self.shared, &self.reads)?;
         self.shared.catalog.forget_uncommitted();
         if std::mem::take(&mut self.sync_failed) {
             self.shared.catalog.all_is_durable();
