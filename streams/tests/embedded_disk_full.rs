@@ -152,13 +152,13 @@ fn a_disk_that_runs_out_within_a_commit_loses_nothing() {
 #[test]
 fn appends_from_all_sides_while_the_disk_fills_up() {
     let Some(disk) = SmallDisk::mount() else { return };
-    let (log, streams) = open(&disk.data(), 0);
+    let (log, streams) = open(&disk.data(), 4 * MIB as u64);
     let side = |side: usize| {
         let log = log.clone();
         move || -> Vec<usize> {
             let numbers = (0..10_000).map(|n| n * 4 + side);
             numbers
-                .take_while(|number| append(&log, *number, 40_000).map_err(|error| assert!(error.is_retriable(), "{error}")).is_ok())
+                .take_while(|number| append(&log, *number, 60_000).map_err(|error| assert!(error.is_retriable(), "{error}")).is_ok())
                 .collect()
         }
     };
