@@ -106,11 +106,15 @@ impl Text<'_> {
     moved   boolean;
     cascade boolean;
 BEGIN
-    IF ours AND depth = 1 THEN
-        -- The sink's own statement changes its batch's rows alone. (More, by a cascade: it counts them.)
-        PERFORM set_config('concord.wrote', (SELECT count(*) FROM new_rows)::text, true);
-        RETURN NULL;
-    ELSIF ours THEN
+    IF ours THEN
+        IF depth = 1 THEN
+            -- The sink's own statement: it compares this with what it wrote.
+            PERFORM set_config('concord.wrote', (SELECT count(*) FROM new_rows)::text, true);
+            IF NOT EXISTS (SELECT FROM pg_temp.concord_batch) THEN
+                RETURN NULL;
+            END IF;
+        END IF;
+        -- Rows outside of its batch: by a trigger of the owner's, or a foreign key's action.
         INSERT INTO concord.outbox (kind, system, external_id, incarnation, shape, stamp, fields, previous)
         SELECT 'u', {system}, {id_t}, coalesce(i.incarnation, 0), {shape}, {stamp_t}, {fields_t}, {previous_t}
         FROM old_rows o JOIN {t} t ON {key_t} = {old_key} LEFT JOIN {again_t}

@@ -56,6 +56,24 @@ async fn an_answer_shows_what_a_cascade_made_of_its_row() {
 }
 
 #[tokio::test]
+async fn what_a_cascade_makes_of_other_rows_is_told_as_somebodys_edit() {
+    let mut product =
+        Product::with(&format!("{ACCOUNTS} ALTER TABLE accounts ADD FOREIGN KEY (city) REFERENCES accounts (mail) ON UPDATE CASCADE"))
+            .await;
+    product.run("INSERT INTO accounts (id, full_name, mail) VALUES (1, 'A', 'a@x'), (2, 'B', 'b@x'), (3, 'C', 'c@x')").await;
+    product.run("UPDATE accounts SET city = 'a@x' WHERE id > 1").await;
+    product.told().await;
+    // The third row is of the batch: its answer shows it.
+    let mut told = product.apply(&[write(1, "1", &[], &[("email", "a@y")]), write(2, "3", &[], &[("name", "Cy")])]).await;
+    told.sort();
+    assert_eq!(told, ["ad 1.0 A a@y", "ad 3.0 Cy c@x", "u 2.0 B b@x"]);
+    assert_eq!(product.text("SELECT city FROM accounts WHERE id > 1").await, "(a@y) | (a@y)");
+    // By then it is known that a write may change more than its row.
+    let told = product.apply(&[write(3, "1", &[], &[("email", "a@z")])]).await;
+    assert_eq!(told, ["u 2.0 B b@x", "u 3.0 Cy c@x", "ad 1.0 A a@z"]);
+}
+
+#[tokio::test]
 async fn what_a_deferred_trigger_does_after_our_answer_is_somebodys_edit() {
     let mut product = Product::with(&format!(
         "{ACCOUNTS}
