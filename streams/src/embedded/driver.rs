@@ -188,6 +188,9 @@ impl Driver {
     /// A step through what is queued; false: nothing is.
     fn process_some(&mut self, round: &mut Round, world: World<'_>, lanes: &mut Lanes) -> Result<bool, RoundError> {
         if lanes.are_several() && self.tasks.iter().map(Running::queued).sum::<usize>() >= BACKLOG {
+            for running in self.tasks.iter_mut().filter(|running| running.task.is_some()) {
+                Self::poll(&mut running.inputs, world)?;
+            }
             self.at_once(round, world, lanes, |running| running.queued() > 0, |running, world| running.process(TURN_RECORDS, world))?;
             return Ok(true);
         }

@@ -51,10 +51,11 @@ impl Running {
         Ok(())
     }
 
-    /// Processes records that are queued, at most so many.
+    /// Processes records that are queued, at most so many, and only while it is known which one is next.
     pub(super) fn process(&mut self, most: usize, world: World<'_>) -> Turn {
         let mut processed = 0;
         while processed < most
+            && !self.inputs.iter().any(Input::must_be_polled)
             && let Some(record) = input::take_next(&mut self.inputs)
         {
             self.call(world, |task, env| task.process(record, env))?;

@@ -230,6 +230,7 @@ impl Writer {
             }
             Job::StopStreams { reply } => {
                 self.commit();
+                self.land();
                 self.stop_streams();
                 answer(reply, Ok(()));
             }
