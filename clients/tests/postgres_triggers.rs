@@ -225,6 +225,77 @@ async fn the_last_row_noticed_of_a_key_is_what_the_owners_triggers_made_of_it() 
 }
 
 #[tokio::test]
+async fn a_statement_that_fires_several_triggers_is_told_of_as_it_was_left() {
+    let product = Product::with(&format!(
+        "{ACCOUNTS}
+        CREATE FUNCTION greet() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            UPDATE accounts SET full_name = 'Dr. ' || full_name WHERE id = NEW.id; RETURN NULL; END $$;
+        CREATE TRIGGER greet AFTER INSERT ON accounts FOR EACH ROW EXECUTE FUNCTION greet();"
+    ))
+    .await;
+    product.run("INSERT INTO accounts (id, full_name) VALUES (1, 'Ada') ON CONFLICT (id) DO UPDATE SET full_name = 'no'").await;
+    let noticed = product.noticed().await;
+    assert_eq!(noticed.last().unwrap(), "i 1.0 Dr. Ada", "{noticed:?}");
+    // A row is deleted, and its key used again by the same statement.
+    let again = "WITH d AS (DELETE FROM accounts WHERE id = 1 RETURNING id) INSERT INTO accounts (id, full_name) SELECT id, 'Eve' FROM d";
+    product.run(again).await;
+    let noticed = product.noticed().await;
+    assert_eq!(noticed.last().unwrap(), "i 1.1 Dr. Eve", "{noticed:?}");
+    let live: bool = sqlx::query_scalar("SELECT live FROM concord.incarnations").fetch_one(&product.db).await.unwrap();
+    assert!(live);
+}
+
+#[tokio::test]
+async fn values_have_one_spelling_whatever_the_writers_session_says_and_strange_ones_stop_nobody() {
+    let owners = format!(
+        "{ACCOUNTS} ALTER TABLE accounts ALTER plan TYPE timestamptz USING NULL, ALTER street TYPE interval USING NULL, ALTER extra TYPE json"
+    );
+    let product = Product::with(&owners).await;
+    product
+        .run(
+            "SET timezone = 'Europe/Berlin'; SET datestyle = 'German'; SET intervalstyle = 'iso_8601';
+             INSERT INTO accounts (full_name, plan, street, changed_at) VALUES ('Ada', '2026-01-01T00:00:00Z', '1 day', '-infinity');
+             UPDATE accounts SET full_name = 'Eve'; RESET timezone; RESET datestyle; RESET intervalstyle",
+        )
+        .await;
+    let told: Vec<(String, bool)> =
+        sqlx::query_as("SELECT array_to_string(fields, ','), stamp IS NULL AND stamps[1] IS NULL FROM concord.outbox ORDER BY number")
+            .fetch_all(&product.db)
+            .await
+            .unwrap();
+    assert_eq!(told, [("Ada,2026-01-01 00:00:00+00,1 day".into(), true), ("Eve,2026-01-01 00:00:00+00,1 day".into(), true)]);
+    product.noticed().await;
+    product.run(r#"UPDATE accounts SET extra = '{"a":"\u0000"}'; UPDATE accounts SET extra = '{"b" :1}'"#).await;
+    let told: Vec<String> =
+        sqlx::query_scalar("SELECT array_to_string(fields, ' ') FROM concord.outbox ORDER BY number").fetch_all(&product.db).await.unwrap();
+    assert!(told[0].contains(r#""{\"a\":\"\\u0000\"}""#) && told[1].contains(r#"{"b": 1}"#), "{told:?}");
+}
+
+#[tokio::test]
+async fn nobody_makes_the_triggers_run_code_or_look_away() {
+    let product = Product::new().await;
+    product
+        .run(
+            "INSERT INTO accounts (full_name) VALUES ('Ada');
+             CREATE ROLE app LOGIN; GRANT SELECT, UPDATE ON accounts TO app; GRANT CREATE ON SCHEMA public TO app",
+        )
+        .await;
+    product.noticed().await;
+    let as_app = |setup: &str, name: &str| {
+        format!(
+            "SET ROLE app; {setup}; SET concord.writing = 'product'; UPDATE accounts SET full_name = '{name}';
+             DISCARD TEMP; RESET concord.writing; RESET ROLE"
+        )
+    };
+    product.run(&as_app("CREATE TEMP TABLE concord_batch (row_key bigint)", "Bob")).await;
+    assert_eq!(product.noticed().await, ["u 1.0 Bob (was Ada)"]);
+    let view = "CREATE FUNCTION evil() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'run by %', current_user; END $$;
+                CREATE TEMP VIEW concord_batch AS SELECT public.evil() AS row_key; GRANT SELECT ON concord_batch TO PUBLIC";
+    product.run(&as_app(view, "Cy")).await;
+    assert_eq!(product.noticed().await, ["u 1.0 Cy (was Bob)"]);
+}
+
+#[tokio::test]
 async fn a_row_that_a_cascade_comes_back_to_is_told_of_as_it_was_left() {
     let product =
         Product::with(&format!("{ACCOUNTS} ALTER TABLE accounts ADD plan_of text REFERENCES accounts (mail) ON UPDATE CASCADE;")).await;

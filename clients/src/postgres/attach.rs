@@ -54,6 +54,7 @@ pub async fn migrate(db: &PgPool) -> Result<(), AttachError> {
     let mut migrator = Migrator::with_migrations(vec![
         migration(1, "concord", include_str!("migrations/0001_concord.sql")),
         migration(2, "chunks", include_str!("migrations/0002_chunks.sql")),
+        migration(3, "json", include_str!("migrations/0003_json.sql")),
     ]);
     migrator.dangerous_set_table_name("concord.migrations");
     // Without the right to make a schema, one that is there is enough.

@@ -175,10 +175,10 @@ impl Table {
         format!("({})", each.join(" OR "))
     }
 
-    /// The row's own time of change.
+    /// The row's own time of change. An infinite one is none.
     pub fn stamp_of(&self, row: &str) -> String {
         match &self.updated_at {
-            Some(column) => format!("{row}.{}::timestamptz", quote(column)),
+            Some(column) => format!("CASE WHEN isfinite({row}.{column}) THEN {row}.{column}::timestamptz END", column = quote(column)),
             None => "NULL::timestamptz".into(),
         }
     }
@@ -203,8 +203,7 @@ impl Column {
     /// The column of `row` as a text.
     pub fn text(&self, row: &str) -> String {
         // One spelling of json, however it was written: that of jsonb.
-        let json = if self.slot.is_json() && !self.is_jsonb() { "::jsonb" } else { "" };
-        format!("{row}.{}{json}::text", quote(&self.name))
+        if self.slot.is_json() { format!("{}::text", self.jsonb(row)) } else { format!("{row}.{}::text", quote(&self.name)) }
     }
 
     /// Whether the column differs between two rows.
@@ -223,7 +222,8 @@ impl Column {
     }
 
     fn jsonb(&self, row: &str) -> String {
-        format!("{row}.{}::jsonb", quote(&self.name))
+        let column = format!("{row}.{}", quote(&self.name));
+        if self.is_jsonb() { column } else { format!("concord.as_jsonb({column})") }
     }
 
     /// Whether the column of `row` shows what the text `expected` says (see [`Shape::encode`]); `expected` is not null.

@@ -8,8 +8,8 @@
 //! - A trigger of the owner's may have changed the same rows while the statement ran (it fires before the end of the
 //!   statement): the nested statement's outbox rows are there already. `concord.nested` tells, and rows are then shown as
 //!   they are in the table now, not as the statement left them.
-//! - The sink's own writes (`concord.writing`; rows that it has looked at are in `pg_temp.concord_batch`) are left to the
-//!   sink, which reports them. `concord.wrote` and `concord.nested` tell it whether its statement changed just what it
+//! - The sink's own writes (`concord.writing`; rows that it has looked at are in `pg_temp.concord_batch`, a table of somebody who
+//!   may do anyway what these functions do) are left to the sink, which reports them. `concord.wrote` and `concord.nested` tell it whether its statement changed just what it
 //!   returned; if not, it reads its rows back when all triggers have run.
 
 use super::{
@@ -34,10 +34,13 @@ pub struct Triggers {
     pub triggers: Vec<(String, String)>,
 }
 
-/// What each function needs: our schema alone on its path; plans that stay good when the next statement has a million
+/// What each function needs: our schema alone on its path; one spelling of values, that of the sink's and the source's own
+/// connections, whatever the writer's session has; plans that stay good when the next statement has a million
 /// rows or one (they are made once): joined and grouped by hashing; no compiling for a query that the planner takes for a
 /// huge one.
-const SETTINGS: &str = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off \
+const SETTINGS: &str = "LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp \
+                        SET timezone = 'UTC' SET datestyle = 'ISO, MDY' SET intervalstyle = 'postgres' SET extra_float_digits = 2 \
+                        SET bytea_output = 'hex' SET jit = off \
                         SET enable_seqscan = off SET enable_mergejoin = off SET enable_sort = off SET work_mem = '64MB'";
 
 impl Triggers {
@@ -100,7 +103,9 @@ impl Text<'_> {
         let again = again(system, "n_id");
         format!(
             "DECLARE{START}
-    ours    boolean := current_setting('concord.writing', true) = {system} AND to_regclass('pg_temp.concord_batch') IS NOT NULL;
+    ours    boolean := current_setting('concord.writing', true) = {system} AND EXISTS (
+                SELECT FROM pg_class c WHERE c.oid = to_regclass('pg_temp.concord_batch') AND c.relkind = 'r'
+                AND pg_has_role(c.relowner, current_user, 'MEMBER'));
     wrote   bigint;
     first   bigint;
     moved   boolean;
@@ -119,6 +124,7 @@ BEGIN
         SELECT 'u', {system}, {id_t}, coalesce(i.incarnation, 0), {shape}, {stamp_t}, {fields_t}, {previous_t}
         FROM old_rows o JOIN {t} t ON {key_t} = {old_key} LEFT JOIN {again_t}
         WHERE {differ_t} AND {old_key} IN (SELECT o.key FROM (SELECT {old_key} AS key FROM old_rows o EXCEPT SELECT b.row_key FROM pg_temp.concord_batch b) o);
+        moved := EXISTS (SELECT {old_key} FROM old_rows o EXCEPT SELECT {new_key} FROM new_rows n);
     ELSIF NOT nested THEN
         -- A full join is never a nested loop, whatever number of rows it was planned for; m: a changed key, done below.
         WITH written AS (
@@ -143,8 +149,6 @@ BEGIN
             nested := true;
         ELSIF moved THEN
             DELETE FROM concord.outbox WHERE number >= first AND kind = 'm' AND transaction = pg_current_xact_id();
-            PERFORM {gone}(ARRAY(SELECT {old_id} FROM old_rows o EXCEPT SELECT {new_id} FROM new_rows n));
-            PERFORM {came}(ARRAY(SELECT {new_id} FROM new_rows n EXCEPT SELECT {old_id} FROM old_rows o));
         END IF;
     END IF;
     IF nested AND NOT ours THEN
@@ -152,6 +156,9 @@ BEGIN
         SELECT 'u', {system}, {id_t}, coalesce(i.incarnation, 0), {shape}, {stamp_t}, {fields_t}, {previous_t}
         FROM old_rows o JOIN {t} t ON {key_t} = {old_key} LEFT JOIN {again_t}
         WHERE {differ_t};
+        moved := true;
+    END IF;
+    IF moved THEN
         PERFORM {gone}(ARRAY(SELECT {old_id} FROM old_rows o EXCEPT SELECT {new_id} FROM new_rows n));
         PERFORM {came}(ARRAY(SELECT {new_id} FROM new_rows n EXCEPT SELECT {old_id} FROM old_rows o));
     END IF;
@@ -211,26 +218,18 @@ END",
     }
 
     fn deleted(&self) -> String {
-        let Text { system, table, gone, .. } = self;
+        let Text { table, gone, .. } = self;
         let id = table.id_of("o");
+        // A MERGE may have put a row of the same key in its place.
         format!(
             "DECLARE{START}
 BEGIN
     IF NOT EXISTS (SELECT FROM old_rows) THEN
         RETURN NULL;
     END IF;
-    IF nested THEN
-        PERFORM {gone}(ARRAY(SELECT {id} FROM old_rows o));
-    ELSE
-        INSERT INTO concord.incarnations AS i (system, external_id, incarnation, live)
-        SELECT {system}, {id}, 0, false FROM old_rows o ORDER BY 2
-        ON CONFLICT (system, external_id) DO UPDATE SET live = false, missed = false;
-        INSERT INTO concord.outbox (kind, system, external_id, incarnation)
-        SELECT 'd', {system}, {id}, coalesce(i.incarnation, 0) FROM old_rows o LEFT JOIN {again};
-    END IF;
+    PERFORM {gone}(ARRAY(SELECT {id} FROM old_rows o));
 {finish}
 END",
-            again = again(system, &id),
             finish = self.finish(),
         )
     }
@@ -291,11 +290,12 @@ END",
         )
     }
 
-    /// Leaves word for the statement that this one was nested in, and wakes the outbox's taker.
+    /// Leaves word for the statement that this one was nested in, and wakes the outbox's taker. One statement may fire several of our
+    /// triggers (an upsert, MERGE), so word is left until the transaction's end: who is taken for nested is told from the table.
     fn finish(&self) -> String {
         format!(
-            "    IF depth > 1 OR nested THEN
-        PERFORM set_config('concord.nested', CASE WHEN depth > 1 THEN depth ELSE 0 END::text, true);
+            "    IF depth > 1 THEN
+        PERFORM set_config('concord.nested', greatest(depth, coalesce(nullif(current_setting('concord.nested', true), ''), '0')::integer)::text, true);
     END IF;
     PERFORM pg_notify('{CHANNEL}', {});
     RETURN NULL;",

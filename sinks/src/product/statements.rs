@@ -33,6 +33,8 @@ pub struct Statements {
     pub unmade: String,
     /// Takes away what the trigger wrote in this transaction for these records.
     pub replace: String,
+    /// These n get no answer: what else changes their rows meanwhile is for the trigger to tell.
+    pub unanswered: &'static str,
     /// From here on the trigger reports everything again; wakes the outbox's taker once this is committed.
     pub quiet: String,
     system: String,
@@ -129,6 +131,7 @@ impl Statements {
             replace: format!(
                 "DELETE FROM concord.outbox WHERE number > $1 AND transaction = pg_current_xact_id() AND system = {system} AND external_id = ANY ($2) AND kind <> 'a'"
             ),
+            unanswered: "UPDATE pg_temp.concord_batch SET row_key = NULL WHERE n = ANY ($1)",
             quiet: format!("SET LOCAL concord.writing = ''; SELECT pg_notify('{}', {system})", clients::postgres::CHANNEL),
             again: again.replace("{id}", "b.external_id"),
             system,
@@ -140,7 +143,7 @@ impl Statements {
     }
 
     /// Updates those rows that are of the right incarnation and show what is expected, and with them the fence and the
-    /// outbox; returns which these are. All set and expect exactly these slots (a bit for each).
+    /// outbox; returns which these are, unless a trigger of the owner's changed their key. All set and expect exactly these slots (a bit for each).
     ///
     /// Binds arrays, an element a request: $1 n, $2 fence, $3 write id, $4 external id, $5 incarnation, then each slot that is
     /// set, then each that is expected.
@@ -161,12 +164,12 @@ impl Statements {
                    FROM unnest($1::integer[], $2::uuid[], $3::text[], $4::text[], $5::bigint[]{types})
                         AS b(n, fence, write_id, external_id, incarnation{names}) {again}
                    WHERE {key} = {row_key} AND coalesce(i.incarnation, 0) = b.incarnation{shows}
-                   RETURNING b.n, b.fence, b.write_id, b.external_id, b.incarnation, {stamp} AS stamp, {fields} AS fields),
+                   RETURNING b.n, b.fence, b.write_id, b.external_id, b.incarnation, {stamp} AS stamp, {fields} AS fields, {key} = {row_key} AS same_key),
                  fenced AS (INSERT INTO concord.fence (id) SELECT w.fence FROM written w ORDER BY w.fence),
                  told AS (
                    INSERT INTO concord.outbox (kind, system, external_id, incarnation, shape, stamp, fields, write_id, outcome)
                    SELECT 'a', {system}, w.external_id, w.incarnation, {shape}, w.stamp, w.fields, w.write_id, 'd' FROM written w)
-                 SELECT w.n FROM written w",
+                 SELECT w.n FROM written w WHERE w.same_key",
                 t = table.sql(),
                 sets = assignments(table, set),
                 key = table.key_of("t"),

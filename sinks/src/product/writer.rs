@@ -173,6 +173,10 @@ impl Writer {
         } else {
             0
         };
+        let unanswered: Vec<i32> = found.keys().filter(|n| !batch.told.contains_key(n)).map(|n| number(*n)).collect();
+        if !unanswered.is_empty() {
+            sqlx::query(statements.unanswered).bind(unanswered).execute(&mut *tx).await?;
+        }
         batch.update(&mut tx, statements, table, updates).await?;
         let delete = statements.delete.clone();
         let deleted = batch.each(&mut tx, &delete, deletes, table).await?;

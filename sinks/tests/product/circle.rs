@@ -162,7 +162,9 @@ async fn what_is_no_request_becomes_a_dead_letter_and_stops_nothing() {
     circle.ask(&[write(1, "1", &[("name", "A")], &[("name", "B")])]).await;
     assert_eq!(outcome(&circle.results(1).await[0].1), Some(Outcome::Done));
     circle.committed(2).await;
-    let dead = circle.log.read(&TopicPartition::new("requests.product.dlq", 0), 0, 10, 1 << 20).unwrap();
+    let dead = TopicPartition::new("requests.product.dlq", 0);
+    circle.log.watch(&dead).unwrap().wait_for(|end| *end > 0).await.unwrap();
+    let dead = circle.log.read(&dead, 0, 10, 1 << 20).unwrap();
     assert_eq!((dead.len(), dead[0].headers.text("__streams.errors.offset")), (1, Some("0")));
     circle.stop().await;
 }

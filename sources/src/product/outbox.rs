@@ -43,11 +43,11 @@ impl Shapes {
 pub async fn rows(db: &mut PgConnection, system: &str) -> Result<Vec<OutboxRow>, sqlx::Error> {
     let rows = sqlx::query(
         "SELECT number, (extract(epoch FROM at) * 1000)::bigint AS at, kind, incarnation, external_id, shape, \
-                (extract(epoch FROM stamp) * 1000)::bigint AS stamp, write_id, outcome, refused_field, reason, \
+                CASE WHEN isfinite(stamp) THEN (extract(epoch FROM stamp) * 1000)::bigint END AS stamp, write_id, outcome, refused_field, reason, \
                 coalesce(taken, false) AS taken, notices::text AS notices, ids, incarnations, \
                 CASE WHEN ids IS NULL THEN fields ELSE ARRAY(SELECT unnest(fields)) END AS fields, \
                 CASE WHEN ids IS NULL THEN previous ELSE ARRAY(SELECT unnest(previous)) END AS previous, \
-                CASE WHEN ids IS NOT NULL THEN ARRAY(SELECT (extract(epoch FROM unnest(stamps)) * 1000)::bigint) END AS stamps \
+                CASE WHEN ids IS NOT NULL THEN ARRAY(SELECT CASE WHEN isfinite(s) THEN (extract(epoch FROM s) * 1000)::bigint END FROM unnest(stamps) s) END AS stamps \
          FROM concord.outbox \
          WHERE system = $1 AND number <= ( \
              SELECT max(number) FROM ( \

@@ -182,7 +182,8 @@ impl Driver {
     }
 
     fn is_spent(&self, round: &Round, budget: Budget) -> bool {
-        self.processed >= budget.records || round.bytes >= budget.bytes || Instant::now() >= budget.until
+        let is_late = self.processed > 0 && Instant::now() >= budget.until;
+        is_late || self.processed >= budget.records || round.bytes >= budget.bytes
     }
 
     /// A step through what is queued; false: nothing is.

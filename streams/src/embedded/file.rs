@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::catalog::Partition;
+use super::catalog::{Catalog, Partition};
 use super::housekeeping::{Housekeeping, Slice};
 use super::journal::{Behind, StoreCommit};
 use super::log::Shared;
@@ -19,7 +19,7 @@ use super::{LogError, database, topics};
 /// Under load a slice of the chores is done this often; when idle, one after the other.
 const SLICE_UNDER_LOAD: Duration = Duration::from_millis(200);
 /// What a slice writes to the write-ahead log, roughly.
-const PAGES_OF_A_SLICE: usize = 200;
+const PAGES_OF_A_SLICE: usize = 500;
 
 /// What a topology did in a round, beside the records in it.
 #[derive(Debug)]
@@ -113,8 +113,19 @@ impl File {
         Ok(store_pages)
     }
 
+    /// A slice of the chores while no round is under way and nobody reads; whether there is more to do.
+    pub(super) fn chores_when_idle(&mut self) -> Result<bool, LogError> {
+        let more = self.chores()?;
+        let quiet = self.wal.wants_quiet();
+        self.wal.after_commit(&self.connection, quiet);
+        Ok(more)
+    }
+
     /// A slice of the chores; whether there is more to do.
-    pub(super) fn chores(&mut self) -> Result<bool, LogError> {
+    fn chores(&mut self) -> Result<bool, LogError> {
+        if self.housekeeping.is_under_way() {
+            check_room(&self.shared.folder, self.shared.options.min_free_bytes)?;
+        }
         self.last_slice = Instant::now();
         match self.housekeeping.slice(&self.connection, &self.shared.catalog, &self.shared.options) {
             Ok(Slice::Idle) => Ok(false),
@@ -132,8 +143,15 @@ impl File {
     /// All chores that are due, at once.
     pub(super) fn tidy(&mut self) -> Result<(), LogError> {
         self.housekeeping.look_now();
-        while self.housekeeping.slice(&self.connection, &self.shared.catalog, &self.shared.options)? == Slice::More {}
+        while self.chores_when_idle()? {}
         self.wal.truncate(&self.connection);
+        Ok(())
+    }
+
+    /// Announces a group. Chores that are under way do not know of it, and are looked for anew.
+    pub(super) fn create_group(&mut self, catalog: &Catalog, group: &str, topics: &[String]) -> Result<(), LogError> {
+        topics::create_group(&self.connection, catalog, group, topics)?;
+        self.housekeeping.look_now();
         Ok(())
     }
 

@@ -57,6 +57,11 @@ impl Housekeeping {
         self.next_look
     }
 
+    /// Whether something is left to do of what was found.
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.todo.is_empty()
+    }
+
     /// Does one slice, if there is anything to do.
     pub(super) fn slice(&mut self, connection: &Connection, catalog: &Catalog, options: &Options) -> Result<Slice, LogError> {
         let now = options.clock.now_ms();

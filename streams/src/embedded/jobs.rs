@@ -94,8 +94,17 @@ impl Jobs {
         self.queue.lock().jobs.is_empty()
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.queue.lock().closed
+    /// Whether no job is there and none will come.
+    pub(super) fn is_over(&self) -> bool {
+        let queue = self.queue.lock();
+        queue.closed && queue.jobs.is_empty()
+    }
+
+    /// Nobody works on them any more: what is queued is answered with [`LogError::Closed`].
+    pub(super) fn give_up(&self) {
+        self.close();
+        let left = std::mem::take(&mut self.queue.lock().jobs);
+        drop(left);
     }
 
     /// Waits until there is a job, a wake-up, the end, or `deadline`.

@@ -80,6 +80,18 @@ impl Drop for Inner {
     }
 }
 
+/// However the writer's thread ends, nobody waits for it for ever.
+struct WriterEnd(Arc<Shared>);
+
+impl Drop for WriterEnd {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.trouble.send_replace(Some("the log's writer thread panicked: the process must be started anew".into()));
+        }
+        self.0.jobs.give_up();
+    }
+}
+
 impl Log {
     /// Opens the log of a data folder, which is made if it is missing. One process per folder: a second one gets
     /// [`LogError::Locked`].
@@ -99,7 +111,13 @@ impl Log {
         let writer = Writer::new(shared.clone(), connection, lock)?;
         let thread = thread::Builder::new()
             .name("log-writer".into())
-            .spawn(move || writer.run())
+            .spawn({
+                let end = WriterEnd(shared.clone());
+                move || {
+                    let _end = end;
+                    writer.run();
+                }
+            })
             .map_err(|error| LogError::io("starting the writer thread", error))?;
         Ok(Log { inner: Arc::new(Inner { shared, writer: Mutex::new(Some(thread)) }) })
     }
@@ -159,7 +177,8 @@ impl Log {
         Ok(records)
     }
 
-    /// A group's committed offset: that of the next record it will process.
+    /// A group's committed offset: that of the next record it will process. Its round may still be on its way to the disk, while
+    /// records of that round are read only from then on.
     pub fn committed(&self, group: &str, tp: &TopicPartition) -> Result<Option<i64>, LogError> {
         let partition = self.shared().catalog.partition(tp)?;
         self.shared().readers.with(|connection| queries::committed(connection, group, partition.id))

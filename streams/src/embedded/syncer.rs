@@ -2,7 +2,9 @@
 //!
 //! A commit of SQLite in WAL mode with `synchronous=NORMAL` is atomic and survives the process, but not a power cut until its
 //! write-ahead log is synced. That sync is done here; nobody outside learns of a round (its appends' answers, the end offsets that
-//! watchers see) before it has returned. Rounds become durable in their order, since the write-ahead log is one sequence.
+//! watchers see) before it has returned. Rounds become durable in their order, since the write-ahead log is one sequence; so after
+//! a sync that failed every later round fails too, whatever the disk says of it, until the whole log is in the file and
+//! [mended](Syncer::mended).
 
 use std::fs::File;
 use std::io;
@@ -24,11 +26,18 @@ enum Work {
     Barrier(mpsc::SyncSender<()>),
 }
 
+/// A sync that failed.
+struct Failure {
+    error: LogError,
+    /// Whether the writer knows.
+    taken: bool,
+}
+
 /// The writer's end of the thread.
 pub(super) struct Syncer {
     work: Option<mpsc::SyncSender<Work>>,
-    /// Why a sync failed, until the writer takes it.
-    failure: Arc<Mutex<Option<LogError>>>,
+    /// What is committed may not last, until it is mended.
+    failure: Arc<Mutex<Option<Failure>>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -40,7 +49,7 @@ impl Syncer {
         failed: impl Fn() + Send + 'static,
     ) -> Result<Syncer, LogError> {
         let (work, queue) = mpsc::sync_channel::<Work>(WAITING);
-        let failure = Arc::new(Mutex::new(None));
+        let failure = Arc::new(Mutex::new(None::<Failure>));
         let noted = failure.clone();
         let run = move || {
             let mut barriers = Vec::new();
@@ -52,13 +61,19 @@ impl Syncer {
                         Work::Barrier(reply) => barriers.push(reply),
                     }
                 }
-                match sync() {
+                let before = noted.lock().as_ref().map(|failure| failure.error.clone());
+                let outcome = match &before {
+                    Some(error) => Err(error.clone()),
+                    None => sync().map_err(|error| LogError::io("syncing the write-ahead log", error)),
+                };
+                match outcome {
                     Ok(()) => rounds.drain(..).for_each(Round::durable),
                     Err(error) => {
-                        let error = LogError::io("syncing the write-ahead log", error);
                         rounds.drain(..).for_each(|round| round.failed(&error));
-                        *noted.lock() = Some(error);
-                        failed();
+                        if before.is_none() {
+                            *noted.lock() = Some(Failure { error, taken: false });
+                            failed();
+                        }
                     }
                 }
                 for reply in barriers.drain(..) {
@@ -73,16 +88,21 @@ impl Syncer {
 
     /// Syncs the write-ahead log of this database.
     pub(super) fn of_file(wal: PathBuf, failed: impl Fn() + Send + 'static) -> Result<Syncer, LogError> {
-        // Opened each time: the database may have been opened anew. SQLite itself holds no lock on this file that closing could free.
-        Syncer::start(
-            move || match File::open(&wal) {
-                Ok(file) => file.sync_data(),
-                // Without a write-ahead log everything is in the database, and synced.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                Err(error) => Err(error),
-            },
-            failed,
-        )
+        // One descriptor for as long as the log is open: the system tells each descriptor of a failed write once, and one that is opened
+        // afterwards is not told. The file stays, since one of our connections is always open.
+        let mut file = None;
+        let sync = move || {
+            if file.is_none() {
+                file = match File::open(&wal) {
+                    Ok(open) => Some(open),
+                    // Without a write-ahead log everything is in the database, and synced.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    Err(error) => return Err(error),
+                };
+            }
+            file.as_ref().map_or(Ok(()), File::sync_data)
+        };
+        Syncer::start(sync, failed)
     }
 
     /// Hands a committed round over; its appends are answered when it is durable.
@@ -99,7 +119,15 @@ impl Syncer {
 
     /// Why a sync failed since this was asked last.
     pub(super) fn take_failure(&self) -> Option<LogError> {
-        self.failure.lock().take()
+        let mut failure = self.failure.lock();
+        let failure = failure.as_mut().filter(|failure| !failure.taken)?;
+        failure.taken = true;
+        Some(failure.error.clone())
+    }
+
+    /// All that was committed is in the file, and synced there.
+    pub(super) fn mended(&self) {
+        *self.failure.lock() = None;
     }
 
     fn send(&self, work: Work) {
@@ -180,8 +208,22 @@ mod tests {
         failed.recv().unwrap();
         assert_eq!((partition.committed_end(), partition.end()), (2, 1), "it may be in the file, but nobody may act on it");
         assert!(syncer.take_failure().unwrap().to_string().contains("the disk is gone"));
+        assert!(syncer.take_failure().is_none(), "it is told once");
+
+        let (third, answer) = round(&catalog, &jobs).await;
+        syncer.sync(third);
+        assert!(answer.await.unwrap().unwrap_err().is_retriable(), "no sync of it could make up for the one before");
+        syncer.wait();
+        assert!(begun.try_recv().is_err());
+
+        syncer.mended();
+        let (fourth, answer) = round(&catalog, &jobs).await;
+        syncer.sync(fourth);
+        begun.recv().unwrap();
+        allow.send(Ok(())).unwrap();
+        assert_eq!(answer.await.unwrap().unwrap(), [3]);
 
         catalog.all_is_durable();
-        assert_eq!(partition.end(), 2);
+        assert_eq!(partition.end(), 4);
     }
 }

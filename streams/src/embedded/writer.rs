@@ -49,6 +49,11 @@ impl Writer {
         let wal = Wal::new(&shared.folder, shared.options.min_free_bytes)?;
         let woken = shared.clone();
         let syncer = Arc::new(Syncer::of_file(wal.file().to_owned(), move || woken.jobs.wake())?);
+        // What a killed process left in the write-ahead log is shown at once: it must last.
+        syncer.wait();
+        if let Some(error) = syncer.take_failure() {
+            return Err(error);
+        }
         let journal = open_journal(&shared, &connection)?;
         let reads = database::open_reader(&shared.folder)?;
         let lanes = Lanes::open(&shared.folder, shared.options.stream_threads)?;
@@ -74,21 +79,18 @@ impl Writer {
     /// Runs until the log is closed and everything queued is done.
     pub(super) fn run(mut self) {
         loop {
+            self.look_at_trouble();
             self.gather();
             self.work();
             self.look_at_syncs();
-            if !self.shared.jobs.is_empty() {
-                continue;
-            }
-            if self.shared.jobs.is_closed() {
+            if self.shared.jobs.is_over() {
                 break;
             }
-            if self.has_work() || self.keep_house() {
+            if !self.shared.jobs.is_empty() || self.has_work() || self.keep_house() {
                 continue;
             }
             let deadline = self.between_rounds();
             self.shared.jobs.wait(deadline);
-            self.look_at_trouble();
         }
         self.commit();
         self.stop_streams();
@@ -131,7 +133,7 @@ impl Writer {
         if self.trouble.is_some() || self.committer.is_busy() {
             return false;
         }
-        let outcome = self.file().chores();
+        let outcome = self.file().chores_when_idle();
         outcome.unwrap_or_else(|error| {
             self.note_trouble(&error);
             false
@@ -190,9 +192,12 @@ impl Writer {
 
     /// Takes what is queued, as much as a round may hold.
     fn gather(&mut self) {
-        while !self.round_is_full()
-            && let Some(job) = self.shared.jobs.next()
-        {
+        // Jobs that bring no record, or are refused, fill no round.
+        for _ in 0..self.shared.options.max_round_records {
+            if self.round_is_full() {
+                return;
+            }
+            let Some(job) = self.shared.jobs.next() else { return };
             self.take(job);
         }
     }
@@ -212,7 +217,7 @@ impl Writer {
             Job::CreateGroup { group, topics, reply } => {
                 let outcome = self.aside(|writer| {
                     let shared = writer.shared.clone();
-                    topics::create_group(&writer.file().connection, &shared.catalog, &group, &topics)
+                    writer.file().create_group(&shared.catalog, &group, &topics)
                 });
                 answer(reply, outcome);
             }
@@ -221,7 +226,12 @@ impl Writer {
                 answer(reply, outcome);
             }
             Job::Start { topology, config, status, reply } => {
+                let ran_before = self.driver.is_some();
                 let outcome = self.aside(|writer| writer.start_streams(topology, *config, status));
+                if outcome.is_err() && !ran_before {
+                    // Who asked has no handle of it.
+                    self.stop_streams();
+                }
                 answer(reply, outcome);
             }
             Job::Tidy { reply } => {
@@ -259,7 +269,7 @@ impl Writer {
         }
         let ids = topology.tasks(&partitions).map_err(|error| refused(error.to_string()))?;
         let sources: Vec<String> = topology.source_topics().map(ToString::to_string).collect();
-        topics::create_group(&self.file().connection, catalog, &application, &sources)?;
+        self.file().create_group(catalog, &application, &sources)?;
         let stores = Driver::stores(&topology, &self.file().connection)?;
         let world = World { connection: &self.reads, catalog, clock: &*shared.options.clock, journal: &self.journal };
         self.driver = Some(Driver::assigned(topology, config, status, stores, ids, world)?);
@@ -396,8 +406,11 @@ impl Writer {
         self.sync_failed |= self.syncer.take_failure().is_some();
         // A cut write-ahead log may be all the room that is needed. After a failed sync nothing is sure to last before that.
         let all_in_file = self.file().truncate_wal();
-        if self.sync_failed && !all_in_file {
-            return Ok(false);
+        if self.sync_failed {
+            if !all_in_file {
+                return Ok(false);
+            }
+            self.syncer.mended();
         }
         self.file().reopen()?;
         self.reads = database::open_reader(&self.shared.folder)?;
