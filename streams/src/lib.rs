@@ -15,17 +15,21 @@
 //! | `dsl` | [`StreamsBuilder`], `KStream`, `KTable` |
 //! | `test_driver` | [`TopologyTestDriver`] |
 //! | [`embedded`] | the log and the driver on SQLite |
+//! | `client`, `guard`, `sqlite_range` | what the drivers share: states, panics, stores in SQLite |
 
 pub mod embedded;
 
+mod client;
 mod dsl;
 mod error;
+mod guard;
 mod partition;
 mod processor;
 mod record;
 mod serde;
 mod sink;
 mod source;
+mod sqlite_range;
 mod store;
 mod task;
 mod test_driver;
