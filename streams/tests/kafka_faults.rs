@@ -81,7 +81,7 @@ mod on_kafka {
     fn finish(load: Load, prefix: &str, state: &Path, what: &str) {
         let lines = load.stop();
         let streams = start(prefix, state);
-        eventually_counted(prefix, lines, WITHIN);
+        await_counted(prefix, lines);
         assert!(streams.close(WITHIN), "it does not end");
         assert_each_counted_once(prefix, what);
     }

@@ -197,7 +197,7 @@ mod on_kafka {
             produce(&format!("{prefix}-lines"), records.iter().map(|(key, line)| (key.as_str(), line.as_str(), 1)));
             lines += 200;
             let streams = KafkaStreams::start(&word_count(&prefix), config(&prefix, folder.path())).unwrap();
-            eventually_counted(&prefix, lines, WITHIN);
+            await_counted(&prefix, lines);
             close(&streams);
             assert_each_counted_once(&prefix, damage);
         };
