@@ -8,7 +8,7 @@ mod on_kafka {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use streams::kafka::{KafkaStreams, KafkaStreamsError, State, UncaughtResponse};
+    use streams::kafka::{GroupProtocol, KafkaStreams, KafkaStreamsError, State, UncaughtResponse};
     use streams::{
         Consumed, Grouped, LongSerde, Materialized, Produced, Serde, StreamsBuilder, StringSerde, dead_letter_queue, dlq_headers,
         partition_for_key,
@@ -62,17 +62,51 @@ mod on_kafka {
         assert_eq!(counts(&prefix).len(), 4, "nothing is counted twice");
     }
 
-    #[test]
-    fn the_broker_may_assign_the_partitions() {
-        let (prefix, folder) = (topics("kip848"), tempfile::tempdir().unwrap());
-        produce(&format!("{prefix}-lines"), [("1", "a b", 1), ("2", "b", 2)]);
-        let mut config = config(&prefix, folder.path());
-        config.group_protocol = streams::kafka::GroupProtocol::Consumer;
-        // With this protocol the broker sets them.
-        config.consumer.clear();
-        let streams = KafkaStreams::start(&word_count(&prefix), config).unwrap();
-        eventually("all is counted", WITHIN, || counts(&prefix).len() == 3);
+    /// Three threads, while a fourth one comes and goes; with each protocol a task has all its partitions on one thread.
+    fn tasks_stay_together(protocol: GroupProtocol) {
+        let (prefix, folder, other) = (unique("both"), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (left, right) = (format!("{prefix}-left"), format!("{prefix}-right"));
+        create_topics(&[(&left, 5), (&right, 5), (&format!("{prefix}-counts"), 1)]);
+        let start = |folder: &Path, threads: usize| {
+            let mut config = config(&prefix, folder);
+            config.num_stream_threads = threads;
+            config.group_protocol = protocol;
+            if protocol == GroupProtocol::Consumer {
+                // With this protocol the broker sets them.
+                config.consumer.clear();
+            }
+            KafkaStreams::start(&count_both(&prefix), config).unwrap()
+        };
+        let keys: Vec<String> = (0..40).map(|n| format!("k{n}")).collect();
+        let write = |topic: &str| produce(topic, keys.iter().map(|key| (key.as_str(), "v", 1)));
+        let mut expected = Vec::new();
+        let mut expect = |count: i64| {
+            expected.extend(keys.iter().map(|key| (key.clone(), count)));
+            expected.sort();
+            eventually("both topics are counted together", WITHIN, || counts(&prefix) == expected);
+        };
+
+        let streams = start(folder.path(), 3);
+        write(&left);
+        expect(1);
+        let guest = start(other.path(), 1);
+        eventually("the guest runs", WITHIN, || guest.state() == State::Running && streams.state() == State::Running);
+        write(&right);
+        expect(2);
+        close(&guest);
+        write(&left);
+        expect(3);
         close(&streams);
+    }
+
+    #[test]
+    fn tasks_stay_together_when_members_assign() {
+        tasks_stay_together(GroupProtocol::Classic);
+    }
+
+    #[test]
+    fn tasks_stay_together_when_the_broker_assigns() {
+        tasks_stay_together(GroupProtocol::Consumer);
     }
 
     #[test]

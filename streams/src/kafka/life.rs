@@ -169,7 +169,7 @@ impl<'a> Life<'a> {
             match polled {
                 Ok(message) => offer(&mut self.tasks, &self.readers, &message)?,
                 Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Err(KafkaStreamsError::broker("reading", error).into()),
-                Err(error) => tracing::debug!(%error, "The consumer reports an error."),
+                Err(error) => tracing::warn!(%error, "The consumer reports an error."),
             }
         }
         Ok(false)

@@ -19,6 +19,8 @@ use crate::{StateBacking, StateError, StoreChanges, StoreInstance, TaskId, sqlit
 const FILE: &str = "stores.sqlite";
 /// `user_version` of the file. One of another version is restored anew.
 const FORMAT: i64 = 1;
+/// 64 MiB of write-ahead log, until it is copied into the file.
+const WAL_PAGES: i64 = 16_384;
 /// `next`: the offset in the changelog from which on it is not covered; null before the first restore is complete.
 const SCHEMA: &str = "
     CREATE TABLE stores (store INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, next INTEGER);
@@ -159,6 +161,8 @@ fn open_file(folder: &Path, stores: &[(usize, Arc<str>)], cache_bytes: usize) ->
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -i64::try_from(cache_bytes / 1024).unwrap_or(8192))?;
+    // A random change dirties a page of its own: in a long write-ahead log many changes of a page become one write to the file.
+    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     connection.set_prepared_statement_cache_capacity(32);
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {

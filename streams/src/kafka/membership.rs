@@ -212,6 +212,8 @@ impl Life<'_> {
             }
         };
         self.close_tasks(&partitions.iter().cloned().collect())?;
+        // What is ours next is told by the next assignment.
+        self.is_member = rebalance::is_cooperative(&self.consumer);
         rebalance::unassign(&self.consumer, partitions).map_err(|error| KafkaStreamsError::broker("giving partitions back", error))?;
         if aborted { self.rewind_tasks() } else { Ok(()) }
     }

@@ -129,7 +129,7 @@ impl Restorer {
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     return Err(KafkaStreamsError::broker(format!("reading {}", gap.topic), error));
                 }
-                Some(Err(error)) => tracing::debug!(%error, topic = &*gap.topic, "Restoring meets an error."),
+                Some(Err(error)) => tracing::warn!(%error, topic = &*gap.topic, "Restoring meets an error."),
             }
         }
         if too_old {

@@ -50,6 +50,9 @@ fn run(shared: &Shared, number: usize) {
                     shared.stop(true);
                 }
             }
+            Failure::Client(error @ (KafkaStreamsError::Invariant(_) | KafkaStreamsError::NotColocated { .. })) => {
+                tracing::error!(thread = number + 1, error_code = error.code(), %error, "A stream thread must not go on; it starts anew.");
+            }
             Failure::Client(error) => {
                 tracing::warn!(thread = number + 1, error_code = error.code(), %error, "A stream thread starts anew.");
             }

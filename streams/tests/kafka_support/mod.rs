@@ -21,7 +21,7 @@ use streams::kafka::KafkaStreamsConfig;
 pub use broker::bootstrap;
 pub use load::Load;
 pub use oracle::{assert_each_counted_once, await_counted, counts_so_far};
-pub use topology::word_count;
+pub use topology::{count_both, word_count};
 
 /// A record as a plain consumer with `read_committed` sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -27,6 +27,17 @@ impl Processor<String, String> for Count {
     }
 }
 
+/// Counts keys over two topics, `<prefix>-left` and `<prefix>-right`, into `<prefix>-counts`: a task needs a partition of each.
+pub fn count_both(prefix: &str) -> Topology {
+    let topic = |name: &str| format!("{prefix}-{name}");
+    let mut topology = Topology::new();
+    topology.add_source("both", StringSerde, StringSerde, [topic("left"), topic("right")]).unwrap();
+    topology.add_processor("count", || Count(KeyValueStore::new("counts", StringSerde, LongSerde)), ["both"]).unwrap();
+    topology.add_state_store(StoreBuilder::key_value("counts"), ["count"]).unwrap();
+    topology.add_sink("to-counts", topic("counts").as_str(), StringSerde, LongSerde, ["count"]).unwrap();
+    topology
+}
+
 /// Counts the words of the topic `<prefix>-lines`, through `<prefix>-words`, into `<prefix>-counts`.
 pub fn word_count(prefix: &str) -> Topology {
     let topic = |name: &str| format!("{prefix}-{name}");
