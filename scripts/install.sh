@@ -19,12 +19,22 @@ postgres_bin() {
     fi
 }
 
+# install_packages LIST: from the distribution.
+install_packages() {
+    missing=$1
+    command -v apt-get >/dev/null || die "please install these, and start again:$missing (this script knows Debian and Ubuntu)"
+    say "installing $missing"
+    as_root apt-get update -q >&2 || say "apt-get update had an error; trying all the same"
+    # shellcheck disable=SC2086
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >&2
+}
+
 # install_for run|test
 install_for() {
     [ -x "$HOME/.cargo/bin/cargo" ] && PATH=$HOME/.cargo/bin:$PATH
     command -v cargo >/dev/null || die "Rust is missing: install it with rustup (https://rustup.rs), 1.94 or newer"
     missing=''
-    command -v cc >/dev/null || missing="$missing build-essential"
+    command -v cc >/dev/null && command -v make >/dev/null || missing="$missing build-essential"
     command -v curl >/dev/null || missing="$missing curl"
     [ -n "$(postgres_bin)" ] || missing="$missing postgresql"
     command -v psql >/dev/null || missing="$missing postgresql-client"
@@ -33,14 +43,10 @@ install_for() {
         command -v chromedriver >/dev/null || missing="$missing chromium-driver"
     fi
     [ -n "$missing" ] || return 0
-    command -v apt-get >/dev/null || die "please install these, and start again:$missing (this script knows Debian and Ubuntu)"
-    say "installing$missing"
-    as_root apt-get update -q >&2 || say "apt-get update had an error; trying all the same"
     # The distribution's own cluster is not wanted: ours are private.
     as_root mkdir -p /etc/postgresql-common
     [ -e /etc/postgresql-common/createcluster.conf ] || echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null
-    # shellcheck disable=SC2086
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing >&2
+    install_packages "$missing"
 }
 
 build_release() {

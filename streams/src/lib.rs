@@ -1,8 +1,9 @@
-//! Stream processing with the names and the semantics of Kafka Streams, without a broker.
+//! Stream processing with the names and the semantics of Kafka Streams, on Apache Kafka or without a broker.
 //!
 //! A [`Topology`] of sources, [`Processor`]s, sinks and key-value stores, built by hand or by the operators of a [`StreamsBuilder`], is split into
 //! sub-topologies; one sub-topology on one partition is a [`Task`]. A task is pure: records and time go in, and outputs, store changes and the offsets
-//! that they cover come out. Who feeds it is a driver: [`TopologyTestDriver`] in memory for tests, [`embedded`] on one SQLite file.
+//! that they cover come out. Who feeds it is a driver: [`TopologyTestDriver`] in memory for tests, [`embedded`] on one SQLite file,
+//! [`kafka`] on a broker.
 //!
 //! | module | what |
 //! |---|---|
@@ -15,17 +16,23 @@
 //! | `dsl` | [`StreamsBuilder`], `KStream`, `KTable` |
 //! | `test_driver` | [`TopologyTestDriver`] |
 //! | [`embedded`] | the log and the driver on SQLite |
+//! | [`kafka`] | the driver on Apache Kafka, exactly once |
+//! | `client`, `guard`, `sqlite_range` | what the drivers share: states, panics, stores in SQLite |
 
 pub mod embedded;
+pub mod kafka;
 
+mod client;
 mod dsl;
 mod error;
+mod guard;
 mod partition;
 mod processor;
 mod record;
 mod serde;
 mod sink;
 mod source;
+mod sqlite_range;
 mod store;
 mod task;
 mod test_driver;

@@ -16,8 +16,9 @@ use super::round::Round;
 use super::running::Running;
 use super::snapshot::Snapshot;
 use super::state_backing;
-use super::streams::{State, Status, StreamsConfig, TaskFailure, UncaughtResponse};
+use super::streams::StreamsConfig;
 use super::{LogError, TopicConfig, queries};
+use crate::client::{State, Status, TaskFailure, UncaughtResponse};
 use crate::{BuiltTopology, Env, ProcessorError, StoreChanges, Task, TaskError, TaskId, dlq_headers};
 
 /// Records that one read of a backlog brings.

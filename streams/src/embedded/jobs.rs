@@ -7,9 +7,10 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use super::streams::{Status, StreamsConfig};
+use super::streams::StreamsConfig;
 use super::{Append, LogError, TopicConfig};
 use crate::BuiltTopology;
+use crate::client::Status;
 
 /// Where the outcome of a job goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, LogError>>;

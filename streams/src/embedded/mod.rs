@@ -10,7 +10,7 @@
 //! | `log`, `reader` | the handles: of the process that runs the log, and of any other that looks into it |
 //! | `jobs`, `writer` | the queue to the writer thread, and the thread |
 //! | `round`, `file`, `committer`, `syncer` | what one commit will hold, how it is written, and how it becomes durable |
-//! | `streams`, `driver`, `running`, `lanes`, `input` | the running topology: its handle and states, its tasks and their threads, what they read |
+//! | `streams`, `driver`, `running`, `lanes`, `input` | the running topology: its handle, its tasks and their threads, what they read |
 //! | `state_backing`, `journal`, `snapshot` | the stores as tasks see them, and how their changes are written |
 //! | `housekeeping`, `compaction` | old records go, in small slices |
 //! | `database`, `queries`, `catalog` | the file: its tables, its reads, its topics |
@@ -60,6 +60,8 @@ pub use log::Log;
 pub use options::{Cleanup, Options, TopicConfig};
 pub use reader::LogReader;
 pub use record::Append;
-pub use streams::{State, Streams, StreamsConfig, TaskFailure, UncaughtHandler, UncaughtResponse};
+pub use streams::{Streams, StreamsConfig};
+
+pub use crate::client::{State, TaskFailure, UncaughtHandler, UncaughtResponse};
 
 pub use crate::{ConsumerRecord, Headers, ProducerRecord, TopicPartition};

@@ -8,7 +8,8 @@ use super::driver::World;
 use super::input::{self, Input};
 use super::lanes::Turn;
 use super::state_backing::SqliteState;
-use crate::{BuiltTopology, Env, ProcessorError, Task, TaskConfig, TaskError, TaskId};
+use crate::guard::guarded;
+use crate::{BuiltTopology, Env, Task, TaskConfig, TaskError, TaskId};
 
 pub(super) struct Running {
     pub(super) id: TaskId,
@@ -93,13 +94,4 @@ fn with_env<T>(world: World<'_>, stores: &[i64], work: impl FnOnce(Env<'_>) -> T
     let backing = SqliteState { connection: world.connection, ids: stores, journal: world.journal };
     let partitions = |topic: &str| world.catalog.topic(topic).map(|topic| topic.config.partitions);
     work(Env { now: world.clock.now_ms(), backing: &backing, partitions: &partitions })
-}
-
-/// A panic of a processor is a failure of its task, not the end of the log.
-fn guarded<T>(task: TaskId, work: impl FnOnce() -> Result<T, TaskError>) -> Result<T, TaskError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        let error = ProcessorError::fatal("panic", format!("a processor panicked: {}", text.unwrap_or("without a message")));
-        Err(TaskError { task, record: None, error })
-    })
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter, types::Value};
+use rusqlite::{Connection, OptionalExtension, Row, types::Value};
 
 use super::journal::{Journal, Place};
+use crate::sqlite_range;
 use crate::store::is_empty_range;
 use crate::{StateBacking, StateError, StoreInstance};
 
@@ -64,23 +65,8 @@ impl SqliteState<'_> {
 
     /// Entries of the table, as `range` gives them.
     fn page(&self, (store, partition): Place, from: Bound<&[u8]>, to: Bound<&[u8]>, limit: usize) -> rusqlite::Result<Vec<(Bytes, Bytes)>> {
-        let mut sql = String::from("SELECT key, value FROM entries WHERE store = ? AND partition = ?");
-        let mut values = vec![Value::from(store), Value::from(partition)];
-        for (bound, inclusive, exclusive) in [(from, " AND key >= ?", " AND key > ?"), (to, " AND key <= ?", " AND key < ?")] {
-            let (condition, key) = match bound {
-                Bound::Included(key) => (inclusive, key),
-                Bound::Excluded(key) => (exclusive, key),
-                Bound::Unbounded => continue,
-            };
-            sql.push_str(condition);
-            values.push(Value::from(key.to_vec()));
-        }
-        sql.push_str(" ORDER BY key LIMIT ?");
-        values.push(Value::from(i64::try_from(limit).unwrap_or(i64::MAX)));
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let entry =
-            |row: &Row<'_>| Ok((Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?), Bytes::copy_from_slice(row.get_ref(1)?.as_blob()?)));
-        statement.query_map(params_from_iter(values), entry)?.collect()
+        let select = "SELECT key, value FROM entries WHERE store = ? AND partition = ?";
+        sqlite_range::page(self.connection, select, vec![Value::from(store), Value::from(partition)], from, to, limit)
     }
 }
 

@@ -1,60 +1,15 @@
-//! A topology that runs on a log: its settings, its handle, its states.
+//! A topology that runs on a log: its settings and its handle.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::jobs::Job;
 use super::{Log, LogError};
-use crate::{TaskConfig, TaskError, TaskId, Topology};
-
-/// States of a running topology, as Kafka Streams names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Made, not yet started.
-    Created,
-    /// Tasks are being started, or started anew after a failure.
-    Rebalancing,
-    /// All tasks run.
-    Running,
-    /// It was told to stop.
-    PendingShutdown,
-    /// It stopped.
-    NotRunning,
-    /// A failure stops it.
-    PendingError,
-    /// A failure stopped it.
-    Error,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            State::Created => "CREATED",
-            State::Rebalancing => "REBALANCING",
-            State::Running => "RUNNING",
-            State::PendingShutdown => "PENDING_SHUTDOWN",
-            State::NotRunning => "NOT_RUNNING",
-            State::PendingError => "PENDING_ERROR",
-            State::Error => "ERROR",
-        })
-    }
-}
-
-/// What to do when a task fails in a way that no exception handler passed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UncaughtResponse {
-    /// The tasks start anew from what is committed; the one that failed after a pause that doubles.
-    ReplaceThread,
-    /// The topology stops, in state [`State::Error`].
-    ShutdownClient,
-}
-
-/// Decides about failures of tasks, like Kafka Streams' `StreamsUncaughtExceptionHandler`.
-pub type UncaughtHandler = Arc<dyn Fn(&TaskError) -> UncaughtResponse + Send + Sync>;
+use crate::client::{State, Status, TaskFailure, UncaughtHandler, UncaughtResponse};
+use crate::{TaskConfig, Topology};
 
 /// How a topology is run.
 #[derive(Clone)]
@@ -90,33 +45,6 @@ impl StreamsConfig {
 impl fmt::Debug for StreamsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamsConfig").field("application_id", &self.application_id).finish_non_exhaustive()
-    }
-}
-
-/// A task that failed and has not run through a commit since.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskFailure {
-    /// The task.
-    pub task: TaskId,
-    /// What failed, at which record.
-    pub error: String,
-    /// Failures in a row.
-    pub count: u32,
-}
-
-/// What the handle and the writer share about a topology.
-#[derive(Debug)]
-pub(super) struct Status {
-    pub(super) state: watch::Sender<State>,
-    pub(super) failures: Mutex<Vec<TaskFailure>>,
-}
-
-impl Status {
-    pub(super) fn set(&self, state: State) {
-        let before = self.state.send_replace(state);
-        if before != state {
-            tracing::info!(from = %before, to = %state, "State of the topology changed.");
-        }
     }
 }
 
@@ -157,7 +85,7 @@ impl Log {
         let application = config.application_id.clone();
         let refused = |error: &dyn fmt::Display| LogError::Start { application: application.clone(), reason: error.to_string() };
         let built = Arc::new(topology.build(&config.application_id).map_err(|error| refused(&error))?);
-        let status = Arc::new(Status { state: watch::Sender::new(State::Created), failures: Mutex::default() });
+        let status = Arc::new(Status::default());
         let for_writer = status.clone();
         self.ask(|reply: oneshot::Sender<_>| Job::Start { topology: built, config: Box::new(config), status: for_writer, reply })?;
         Ok(Streams { log: self.clone(), status })

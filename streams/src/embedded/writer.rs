@@ -17,12 +17,13 @@ use super::journal::Journal;
 use super::lanes::Lanes;
 use super::log::Shared;
 use super::round::{Round, answer};
-use super::streams::{State, Status, StreamsConfig};
+use super::streams::StreamsConfig;
 use super::syncer::Syncer;
 use super::trouble::Trouble;
 use super::wal::Wal;
 use super::{LogError, TopicConfig, database, topics};
 use crate::BuiltTopology;
+use crate::client::{State, Status};
 
 /// State of the writer thread.
 pub(super) struct Writer {

@@ -17,6 +17,12 @@ pub fn describe_metrics() {
     metrics::describe_counter!(DROPPED, "Records that the task skipped: null keys and values, and what an exception handler passed over.");
     metrics::describe_counter!(PUNCTUATE, "Calls of punctuators.");
     metrics::describe_counter!(COMMIT, "Commits in which the task had something to commit.");
+    metrics::describe_counter!("kafka_stream_thread_commit_total", "Transactions that a stream thread committed.");
+    metrics::describe_counter!("kafka_stream_thread_aborted_total", "Transactions that a stream thread gave up.");
+    metrics::describe_counter!("kafka_stream_thread_failed_total", "Failures after which a stream thread or its tasks started anew.");
+    metrics::describe_histogram!("kafka_stream_thread_commit_latency_seconds", Unit::Seconds, "How long a commit to Kafka took.");
+    metrics::describe_counter!("kafka_stream_state_restore_total", "Records that were restored from changelogs.");
+    metrics::describe_gauge!("kafka_stream_state_restore_remaining_records", "Offsets that a stream thread has yet to restore.");
     metrics::describe_histogram!(PROCESS_LATENCY, Unit::Seconds, "Time per record, averaged over a batch, as the driver measured it.");
 }
 

@@ -1,0 +1,145 @@
+//! The clients of librdkafka that a stream thread has, and how each is set up.
+
+use std::collections::BTreeMap;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientContext, config::FromClientConfigAndContext};
+
+use super::{GroupProtocol, KafkaStreamsConfig, KafkaStreamsError};
+
+/// Hands librdkafka's log lines over to ours.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(facility, "{message}");
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(facility, "{message}"),
+        _ => tracing::debug!(facility, "{message}"),
+    }
+}
+
+/// librdkafka's errors that belong to no call: mostly connections that it will make anew by itself.
+pub(super) fn log_error(error: &KafkaError, reason: &str) {
+    if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+        tracing::warn!(%error, reason, "A Kafka client reports an error.");
+    }
+}
+
+/// A client that only logs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plain;
+
+impl ClientContext for Plain {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl ConsumerContext for Plain {}
+
+/// A client's settings: ours, then the user's.
+fn settings(config: &KafkaStreamsConfig, client_id: &str, ours: &[(&str, &str)], users: &BTreeMap<String, String>) -> ClientConfig {
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", &config.bootstrap_servers).set("client.id", client_id);
+    for (key, value) in ours {
+        settings.set(*key, *value);
+    }
+    for (key, value) in config.client.iter().chain(users) {
+        settings.set(key, value);
+    }
+    settings.set_log_level(RDKafkaLogLevel::Warning);
+    settings
+}
+
+fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(settings: &ClientConfig, context: C) -> Result<T, KafkaStreamsError> {
+    settings.create_with_context(context).map_err(|error| match error {
+        KafkaError::ClientConfig(_, reason, key, _) => KafkaStreamsError::config(&key, reason),
+        error => KafkaStreamsError::broker("making a client", error),
+    })
+}
+
+/// The member of the application's group.
+pub(super) fn consumer<C: ConsumerContext, T: FromClientConfigAndContext<C>>(
+    config: &KafkaStreamsConfig,
+    thread: usize,
+    client_id: &str,
+    context: C,
+) -> Result<T, KafkaStreamsError> {
+    // Range, since it alone gives equal partition numbers of equally wide topics to one member: a task's partitions stay together.
+    let (protocol, strategy) = match config.group_protocol {
+        GroupProtocol::Classic => (("group.protocol", "classic"), ("partition.assignment.strategy", "range")),
+        GroupProtocol::Consumer => (("group.protocol", "consumer"), ("group.remote.assignor", "range")),
+    };
+    let ours = [
+        protocol,
+        strategy,
+        ("group.id", config.application_id.as_str()),
+        ("isolation.level", "read_committed"),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "earliest"),
+        // Bounded memory; without the short pause a partition whose queue was full once would wait for a second.
+        ("queued.max.messages.kbytes", "16384"),
+        ("fetch.queue.backoff.ms", "5"),
+    ];
+    let mut users = config.consumer.clone();
+    if let Some(id) = users.get_mut("group.instance.id") {
+        *id = format!("{id}-{thread}");
+    }
+    create(&settings(config, client_id, &ours, &users), context)
+}
+
+/// Reads changelogs, by assignment only: it never joins the group whose name it needs.
+pub(super) fn restore_consumer<T: FromClientConfigAndContext<Plain>>(
+    config: &KafkaStreamsConfig,
+    client_id: &str,
+) -> Result<T, KafkaStreamsError> {
+    let ours = [
+        ("group.id", config.application_id.as_str()),
+        ("isolation.level", "read_committed"),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "error"),
+        ("enable.partition.eof", "true"),
+        // The end of a changelog is told with the answer to a fetch, which is not to wait for more.
+        ("fetch.wait.max.ms", "10"),
+        ("queued.max.messages.kbytes", "16384"),
+        ("fetch.queue.backoff.ms", "5"),
+    ];
+    create(&settings(config, client_id, &ours, &BTreeMap::new()), Plain)
+}
+
+/// Asks for metadata, and for the ends of partitions as they are, open transactions included.
+pub(super) fn observer<T: FromClientConfigAndContext<Plain>>(config: &KafkaStreamsConfig, client_id: &str) -> Result<T, KafkaStreamsError> {
+    create(&settings(config, client_id, &[("isolation.level", "read_uncommitted")], &BTreeMap::new()), Plain)
+}
+
+/// Makes topics.
+pub(super) fn admin<T: FromClientConfigAndContext<Plain>>(config: &KafkaStreamsConfig, client_id: &str) -> Result<T, KafkaStreamsError> {
+    create(&settings(config, client_id, &[], &BTreeMap::new()), Plain)
+}
+
+/// The transactional producer. What Kafka Streams sets for `exactly_once_v2` is set here too: a transaction may take 10 s.
+pub(super) fn producer<C: ClientContext, T: FromClientConfigAndContext<C>>(
+    config: &KafkaStreamsConfig,
+    client_id: &str,
+    transactional_id: &str,
+    context: C,
+) -> Result<T, KafkaStreamsError> {
+    let ours = [
+        ("transactional.id", transactional_id),
+        ("enable.idempotence", "true"),
+        ("transaction.timeout.ms", "10000"),
+        // Adding offsets meets the markers of the transaction before, which take a millisecond or two: ask again soon, not in 100 ms.
+        ("retry.backoff.ms", "2"),
+        ("linger.ms", "2"),
+        ("queue.buffering.max.kbytes", "65536"),
+    ];
+    create(&settings(config, client_id, &ours, &config.producer), context)
+}

@@ -1,0 +1,165 @@
+//! What the brokers know of topics: how many partitions, where they begin and end; and the making of topics.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rdkafka::TopicPartitionList;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+
+use super::clients::{self, Plain};
+use super::{KafkaStreamsConfig, KafkaStreamsError};
+use crate::TopicPartition;
+
+/// How long one call may take before it is repeated.
+const CALL: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A topic to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TopicSpec {
+    pub(super) name: Arc<str>,
+    pub(super) partitions: i32,
+    pub(super) settings: Vec<(&'static str, String)>,
+}
+
+/// The brokers, as all stream threads ask them.
+pub(super) struct Cluster {
+    observer: BaseConsumer<Plain>,
+    config: KafkaStreamsConfig,
+    client_id: String,
+    /// Partition counts of topics that were asked for once.
+    known: Mutex<HashMap<Arc<str>, i32>>,
+}
+
+impl Cluster {
+    pub(super) fn new(config: &KafkaStreamsConfig, client_id: &str) -> Result<Cluster, KafkaStreamsError> {
+        Ok(Cluster {
+            observer: clients::observer(config, &format!("{client_id}-observer"))?,
+            config: config.clone(),
+            client_id: client_id.to_owned(),
+            known: Mutex::default(),
+        })
+    }
+
+    /// Takes what the client wants to tell; to be called now and then.
+    pub(super) fn serve(&self) {
+        if let Some(Err(error)) = self.observer.poll(Duration::ZERO) {
+            tracing::debug!(%error, "The observer reports an error.");
+        }
+    }
+
+    /// All topics with their numbers of partitions, asked anew.
+    pub(super) fn topics(&self) -> Result<HashMap<Arc<str>, i32>, KafkaStreamsError> {
+        let metadata = self.repeat("asking for the topics", || self.observer.fetch_metadata(None, CALL))?;
+        let with_leaders = metadata.topics().iter().filter(|topic| {
+            topic.error().is_none() && !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0)
+        });
+        let topics: HashMap<Arc<str>, i32> =
+            with_leaders.map(|topic| (topic.name().into(), i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))).collect();
+        self.known.lock().extend(topics.clone());
+        Ok(topics)
+    }
+
+    /// How many partitions a topic has; none: it does not exist.
+    pub(super) fn partitions(&self, topic: &str) -> Result<Option<i32>, KafkaStreamsError> {
+        if let Some(count) = self.known.lock().get(topic) {
+            return Ok(Some(*count));
+        }
+        Ok(self.topics()?.get(topic).copied())
+    }
+
+    /// The first offset of a partition and the one after its last, open transactions included.
+    pub(super) fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), KafkaStreamsError> {
+        let TopicPartition { topic, partition: number } = partition;
+        self.repeat(&format!("asking for the ends of {partition}"), || self.observer.fetch_watermarks(topic, *number, CALL))
+    }
+
+    /// Makes topics, and waits until they can be used. One that exists already is left as it is.
+    pub(super) fn create(&self, topics: &[TopicSpec]) -> Result<(), KafkaStreamsError> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let new: Vec<NewTopic<'_>> = topics
+            .iter()
+            .map(|topic| {
+                let new = NewTopic::new(&topic.name, topic.partitions, TopicReplication::Fixed(self.config.replication_factor));
+                topic.settings.iter().fold(new, |new, (key, value)| new.set(key, value))
+            })
+            .collect();
+        let deadline = Instant::now() + self.config.api_timeout;
+        let action = "making the topics of the application";
+        let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
+        let admin: AdminClient<Plain> = clients::admin(&self.config, &format!("{}-admin", self.client_id))?;
+        let answers = self.repeat(action, || block_on(admin.create_topics(&new, &options)))?;
+        for answer in answers {
+            match answer {
+                Ok(topic) => tracing::info!(topic, "Topic made."),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => {
+                    return Err(KafkaStreamsError::Broker { action: format!("making topic {topic}"), reason: code.to_string() });
+                }
+            }
+        }
+        loop {
+            let there = self.topics()?;
+            match topics.iter().find(|topic| !there.contains_key(&topic.name)) {
+                None => return Ok(()),
+                Some(topic) if Instant::now() > deadline => {
+                    let reason = "it does not appear in the metadata".to_owned();
+                    return Err(KafkaStreamsError::Broker { action: format!("making topic {}", topic.name), reason });
+                }
+                Some(_) => thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    /// Deletes the records before these offsets.
+    pub(super) fn delete_before(&self, offsets: &TopicPartitionList) -> Result<(), KafkaStreamsError> {
+        let admin: AdminClient<Plain> = clients::admin(&self.config, &format!("{}-admin", self.client_id))?;
+        let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
+        block_on(admin.delete_records(offsets, &options))
+            .and_then(|answers| answers.elements().iter().try_for_each(|answer| answer.error()))
+            .map_err(|error| KafkaStreamsError::broker("deleting processed records of repartition topics", error))
+    }
+
+    /// Repeats a call that changes nothing, or nothing twice, until it succeeds or patience ends.
+    fn repeat<T>(&self, action: &str, mut call: impl FnMut() -> KafkaResult<T>) -> Result<T, KafkaStreamsError> {
+        let deadline = Instant::now() + self.config.api_timeout;
+        loop {
+            match call() {
+                Ok(answer) => return Ok(answer),
+                Err(error) if Instant::now() > deadline => return Err(KafkaStreamsError::broker(action, error)),
+                Err(error) => {
+                    tracing::debug!(%error, action, "Asking again.");
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+}
+
+/// Waits for a future whose waker is called from another thread: librdkafka's own.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}

@@ -1,0 +1,118 @@
+//! The commit: what the tasks read, wrote and changed since the last one becomes visible at once, or not at all.
+
+use std::time::Instant;
+
+use rdkafka::consumer::Consumer;
+use rdkafka::{Offset, TopicPartitionList};
+use rustc_hash::FxHashMap;
+
+use super::KafkaStreamsError;
+use super::error::Halt;
+use super::life::Life;
+use super::progress;
+use super::running::Running;
+use super::transactions::Slot;
+use crate::{Headers, ProducerRecord, StoreChanges, Task};
+
+impl Life<'_> {
+    /// Whether it is time: at once when all input is processed (but no sooner after the last commit than that took), else after the
+    /// commit interval.
+    pub(super) fn must_commit(&self, drained: bool) -> bool {
+        let now = Instant::now();
+        let idle = drained && now >= self.last_commit + self.commit_cost;
+        (idle || now >= self.last_commit + self.shared.config.commit_interval) && self.has_uncommitted()
+    }
+
+    pub(super) fn has_uncommitted(&self) -> bool {
+        let needs = |running: &Running| running.has_uncommitted() || running.task.as_ref().is_some_and(Task::needs_before_commit);
+        self.output.transactions.is_open() || self.tasks.iter().any(needs)
+    }
+
+    /// Commits everything since the last commit, if there is anything.
+    pub(super) fn commit(&mut self) -> Result<(), Halt> {
+        let started = Instant::now();
+        for index in 0..self.tasks.len() {
+            if self.tasks[index].task.as_ref().is_some_and(Task::needs_before_commit) {
+                self.call(index, |task, env| task.before_commit(env))?;
+            }
+        }
+        if !self.output.transactions.is_open() && !self.tasks.iter().any(Running::has_uncommitted) {
+            return Ok(());
+        }
+        self.write_changelogs()?;
+        let offsets = self.offsets()?;
+        // The group's generation as it is now: with an older one the broker would refuse the offsets, and so the transaction.
+        let group = self.consumer.group_metadata().ok_or_else(|| KafkaStreamsError::invariant("the consumer has no group"))?;
+        let ends = self.output.transactions.commit(&offsets, &group)?;
+        self.apply(&ends)?;
+        self.note_commit(started);
+        metrics::counter!("kafka_stream_thread_commit_total").increment(1);
+        metrics::histogram!("kafka_stream_thread_commit_latency_seconds").record(started.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// Writes the last change of each key of each store to the store's changelog.
+    fn write_changelogs(&mut self) -> Result<(), Halt> {
+        for running in &self.tasks {
+            let Some(task) = &running.task else { continue };
+            for changes in task.changes() {
+                let Some(changelog) = running.changelogs.iter().find(|changelog| changelog.store == changes.store.index) else { continue };
+                for (key, value) in changes.entries() {
+                    let record = ProducerRecord {
+                        topic: changelog.topic.clone(),
+                        partition: None,
+                        key: Some(key.clone()),
+                        value: value.clone(),
+                        timestamp: task.stream_time().max(0),
+                        headers: Headers::new(),
+                    };
+                    self.output.write_changelog(running.id, &record, changelog.slot)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the group goes on after this commit, with the stream time of each task.
+    fn offsets(&self) -> Result<TopicPartitionList, KafkaStreamsError> {
+        let mut list = TopicPartitionList::new();
+        for running in self.tasks.iter().filter(|running| running.worked) {
+            for (input, next) in running.offsets() {
+                let mut element = list.add_partition(&input.partition.topic, input.partition.partition);
+                element.set_offset(Offset::Offset(next)).map_err(|error| KafkaStreamsError::broker("setting an offset", error))?;
+                element.set_metadata(progress::metadata(running.stream_time()));
+            }
+        }
+        match list.count() {
+            // Only offsets tell the broker who commits: without any, a member that lost its partitions could still write.
+            0 => Err(KafkaStreamsError::invariant("a transaction without offsets")),
+            _ => Ok(list),
+        }
+    }
+
+    /// The local stores follow what is committed.
+    fn apply(&mut self, ends: &FxHashMap<Slot, i64>) -> Result<(), KafkaStreamsError> {
+        for running in self.tasks.iter_mut().filter(|running| running.worked) {
+            let Some(task) = &running.task else { continue };
+            let changes: Vec<StoreChanges<'_>> = task.changes().collect();
+            if !changes.is_empty() {
+                let mut positions = Vec::with_capacity(changes.len());
+                for changelog in &running.changelogs {
+                    if changes.iter().any(|changes| changes.store.index == changelog.store) {
+                        let Some(last) = ends.get(&changelog.slot) else {
+                            return Err(KafkaStreamsError::invariant(format!("no offset came back from {}", changelog.topic)));
+                        };
+                        positions.push((changelog.store, last + 1));
+                    }
+                }
+                running.local.commit(&changes, &positions)?;
+            }
+            drop(changes);
+            if running.has_uncommitted() {
+                self.shared.forgive(running.id);
+            }
+            running.committed();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! Brings local stores up to the ends of their changelogs, one after the other, while other tasks run.
+//!
+//! The end is the high watermark at the time of the assignment, open transactions included: a member that is gone may have left one
+//! open, and what a later member committed behind it shows only once the broker has settled it. So restoring waits until everything
+//! before that end is settled (`transaction.timeout.ms` at most), and then reads up to it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use metrics::{counter, gauge};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Message, Offset, TopicPartitionList};
+
+use super::clients::{self, Plain};
+use super::{KafkaStreamsConfig, KafkaStreamsError};
+use crate::TaskId;
+
+/// Records that are written to the local store in one transaction.
+const BATCH: usize = 5_000;
+/// How often it is asked whether open transactions are settled.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+const CALL: Duration = Duration::from_secs(5);
+
+/// A store that has to catch up.
+#[derive(Debug, Clone)]
+pub(super) struct Gap {
+    pub(super) task: TaskId,
+    /// The store's place in the topology.
+    pub(super) store: usize,
+    pub(super) topic: Arc<str>,
+    /// First offset that is not covered.
+    pub(super) next: i64,
+    /// What is before this is to be restored.
+    pub(super) end: i64,
+}
+
+/// What a step brought.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Nothing yet.
+    Waiting,
+    /// These records, up to `next`; the store is complete if it says so.
+    Records { task: TaskId, store: usize, records: Vec<(Bytes, Option<Bytes>)>, next: i64, complete: bool },
+    /// The changelog does not reach back to where the store is.
+    TooOld { task: TaskId, store: usize },
+}
+
+pub(super) struct Restorer {
+    consumer: BaseConsumer<Plain>,
+    gaps: VecDeque<Gap>,
+    /// Whether the consumer is at the gap in work.
+    reading: bool,
+    /// When to ask again whether everything before that gap's end is settled.
+    ask_at: Instant,
+    restored: u64,
+    started: Instant,
+    reported: Instant,
+}
+
+impl Restorer {
+    pub(super) fn new(config: &KafkaStreamsConfig, client_id: &str) -> Result<Restorer, KafkaStreamsError> {
+        let now = Instant::now();
+        Ok(Restorer {
+            consumer: clients::restore_consumer(config, client_id)?,
+            gaps: VecDeque::new(),
+            reading: false,
+            ask_at: now,
+            restored: 0,
+            started: now,
+            reported: now,
+        })
+    }
+
+    pub(super) fn add(&mut self, gap: Gap) {
+        self.gaps.push_back(gap);
+        self.publish();
+    }
+
+    /// The task is no longer here.
+    pub(super) fn forget(&mut self, task: TaskId) -> Result<(), KafkaStreamsError> {
+        if self.gaps.front().is_some_and(|gap| gap.task == task) {
+            self.stop_reading()?;
+        }
+        self.gaps.retain(|gap| gap.task != task);
+        self.publish();
+        Ok(())
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.gaps.is_empty()
+    }
+
+    /// Goes on for about this long.
+    pub(super) fn step(&mut self, wait: Duration) -> Result<Step, KafkaStreamsError> {
+        let Some(gap) = self.gaps.front().cloned() else { return Ok(Step::Waiting) };
+        if !self.reading {
+            if !self.is_settled(&gap)? {
+                std::thread::sleep(wait.min(self.ask_at.saturating_duration_since(Instant::now())));
+                return Ok(Step::Waiting);
+            }
+            self.start_reading(&gap)?;
+        }
+        let (mut records, mut next, mut at_end, mut too_old) = (Vec::new(), gap.next, false, false);
+        let until = Instant::now() + wait;
+        while records.len() < BATCH && next < gap.end {
+            match self.consumer.poll(until.saturating_duration_since(Instant::now())) {
+                None => break,
+                Some(Ok(message)) => {
+                    next = message.offset() + 1;
+                    let Some(key) = message.key() else {
+                        let place = format!("{}-{} offset {}", gap.topic, gap.task.partition, message.offset());
+                        return Err(KafkaStreamsError::invariant(format!("a changelog record without a key at {place}")));
+                    };
+                    records.push((Bytes::copy_from_slice(key), message.payload().map(Bytes::copy_from_slice)));
+                }
+                // Everything before the gap's end was settled when reading began, so this is at least there.
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    at_end = true;
+                    break;
+                }
+                Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange))) => {
+                    too_old = true;
+                    break;
+                }
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                    return Err(KafkaStreamsError::broker(format!("reading {}", gap.topic), error));
+                }
+                Some(Err(error)) => tracing::warn!(%error, topic = &*gap.topic, "Restoring meets an error."),
+            }
+        }
+        if too_old {
+            self.stop_reading()?;
+            self.gaps.pop_front();
+            return Ok(Step::TooOld { task: gap.task, store: gap.store });
+        }
+        self.took(&gap, records, next, at_end)
+    }
+
+    fn took(&mut self, gap: &Gap, records: Vec<(Bytes, Option<Bytes>)>, mut next: i64, at_end: bool) -> Result<Step, KafkaStreamsError> {
+        self.restored += records.len() as u64;
+        counter!("kafka_stream_state_restore_total").increment(records.len() as u64);
+        let complete = next >= gap.end || at_end;
+        if complete {
+            next = next.max(gap.end);
+            self.stop_reading()?;
+            self.gaps.pop_front();
+            tracing::info!(task = %gap.task, topic = &*gap.topic, records = self.restored, millis = self.started.elapsed().as_millis() as u64, "A store is restored.");
+        } else {
+            if records.is_empty() && next == gap.next {
+                return Ok(Step::Waiting);
+            }
+            if let Some(front) = self.gaps.front_mut() {
+                front.next = next;
+            }
+            if self.reported.elapsed() > REPORT_EVERY {
+                self.reported = Instant::now();
+                tracing::info!(task = %gap.task, topic = &*gap.topic, next, end = gap.end, "A store is being restored.");
+            }
+        }
+        self.publish();
+        Ok(Step::Records { task: gap.task, store: gap.store, records, next, complete })
+    }
+
+    /// Whether no transaction that began before the gap's end is open.
+    fn is_settled(&mut self, gap: &Gap) -> Result<bool, KafkaStreamsError> {
+        if Instant::now() < self.ask_at {
+            return Ok(false);
+        }
+        self.ask_at = Instant::now() + ASK_EVERY;
+        // A consumer that reads committed records sees the last stable offset as the end.
+        let answer = self.consumer.fetch_watermarks(&gap.topic, gap.task.partition, CALL);
+        let (_, stable) = answer.map_err(|error| KafkaStreamsError::broker(format!("asking for the end of {}", gap.topic), error))?;
+        Ok(stable >= gap.end)
+    }
+
+    fn start_reading(&mut self, gap: &Gap) -> Result<(), KafkaStreamsError> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(&gap.topic, gap.task.partition, Offset::Offset(gap.next))
+            .and_then(|()| self.consumer.assign(&list))
+            .map_err(|error| KafkaStreamsError::broker(format!("reading {}", gap.topic), error))?;
+        self.reading = true;
+        self.restored = 0;
+        self.started = Instant::now();
+        self.reported = self.started;
+        Ok(())
+    }
+
+    fn stop_reading(&mut self) -> Result<(), KafkaStreamsError> {
+        if !std::mem::take(&mut self.reading) {
+            return Ok(());
+        }
+        self.ask_at = Instant::now();
+        self.consumer.unassign().map_err(|error| KafkaStreamsError::broker("leaving a changelog", error))
+    }
+
+    fn publish(&self) {
+        let remaining: i64 = self.gaps.iter().map(|gap| gap.end - gap.next).sum();
+        gauge!("kafka_stream_state_restore_remaining_records").set(remaining as f64);
+    }
+}

@@ -1,0 +1,133 @@
+//! What the tests on a real Kafka have in common: a broker, topics, records in and out, a topology, and what must be true in the end.
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
+
+mod broker;
+mod load;
+mod oracle;
+mod topology;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, Headers as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+use streams::kafka::KafkaStreamsConfig;
+
+pub use broker::bootstrap;
+pub use load::Load;
+pub use oracle::{assert_each_counted_once, await_counted, counts_so_far};
+pub use topology::{count_both, word_count};
+
+/// A record as a plain consumer with `read_committed` sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub partition: i32,
+    pub offset: i64,
+    pub key: String,
+    pub value: Vec<u8>,
+    pub timestamp: i64,
+    pub headers: Vec<(String, String)>,
+}
+
+/// A name that no other test, and no other run on the same broker, uses.
+pub fn unique(name: &str) -> String {
+    format!("{name}-{:08x}", rand::random::<u32>())
+}
+
+pub fn create_topics(topics: &[(&str, i32)]) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", bootstrap()).create().unwrap();
+    let new: Vec<NewTopic<'_>> =
+        topics.iter().map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(1))).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for made in runtime.block_on(admin.create_topics(&new, &AdminOptions::new())).unwrap() {
+        made.unwrap();
+    }
+}
+
+/// What a topic is set to.
+pub fn topic_setting(topic: &str, name: &str) -> String {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", bootstrap()).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let asked = runtime.block_on(admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new())).unwrap();
+    let resource = asked.into_iter().next().unwrap().unwrap();
+    resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default()
+}
+
+/// Settings that make rebalances quick. The state is in a folder of the test.
+pub fn config(application: &str, state_dir: &Path) -> KafkaStreamsConfig {
+    let mut config = KafkaStreamsConfig::new(application, bootstrap(), state_dir);
+    config.first_pause = Duration::from_millis(20);
+    config.consumer.insert("heartbeat.interval.ms".into(), "100".into());
+    config.consumer.insert("session.timeout.ms".into(), "1500".into());
+    config.producer.insert("transaction.timeout.ms".into(), "3000".into());
+    config
+}
+
+pub fn eventually(what: &str, within: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + within;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        // The broker needs the processor more than this loop.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Writes records and waits until the broker has them.
+pub fn produce<'a>(topic: &str, records: impl IntoIterator<Item = (&'a str, &'a str, i64)>) {
+    let producer: BaseProducer =
+        ClientConfig::new().set("bootstrap.servers", bootstrap()).set("enable.idempotence", "true").create().unwrap();
+    for (key, value, timestamp) in records {
+        let headers = OwnedHeaders::new().insert(Header { key: "trace", value: Some(key) });
+        let record = BaseRecord::to(topic).key(key).payload(value).timestamp(timestamp).headers(headers);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(20)).unwrap();
+}
+
+/// Everything that is committed in a topic now, partition by partition.
+pub fn read_all(topic: &str) -> Vec<Seen> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap())
+        .set("group.id", "reader-of-tests")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .set("enable.auto.commit", "false")
+        .set("fetch.wait.max.ms", "10")
+        .create()
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let (mut seen, mut ended) = (Vec::new(), 0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while ended < list.count() {
+        assert!(Instant::now() < deadline, "{topic} cannot be read");
+        match consumer.poll(Duration::from_millis(200)) {
+            None => {}
+            Some(Ok(message)) => {
+                let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+                let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+                seen.push(Seen {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    key: text(message.key()),
+                    value: message.payload().unwrap_or_default().to_vec(),
+                    timestamp: message.timestamp().to_millis().unwrap_or(-1),
+                    headers: headers.map(|header| (header.key.to_owned(), text(header.value))).collect(),
+                });
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+            Some(Err(error)) => panic!("reading {topic}: {error}"),
+        }
+    }
+    seen.sort_by_key(|record| (record.partition, record.offset));
+    seen
+}
