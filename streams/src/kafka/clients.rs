@@ -47,6 +47,8 @@ impl ConsumerContext for Plain {}
 fn settings(config: &KafkaStreamsConfig, client_id: &str, ours: &[(&str, &str)], users: &BTreeMap<String, String>) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", &config.bootstrap_servers).set("client.id", client_id);
+    // As Java's clients: after an outage librdkafka would stay away for up to 10 s.
+    settings.set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "1000");
     for (key, value) in ours {
         settings.set(*key, *value);
     }

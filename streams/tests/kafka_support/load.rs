@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use super::bootstrap;
+use super::client;
 
 const WORDS: u64 = 23;
 const BATCH: u64 = 20;
@@ -27,8 +26,7 @@ impl Load {
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, count, topic) = (stop.clone(), written.clone(), format!("{prefix}-lines"));
         let thread = std::thread::spawn(move || {
-            let producer: BaseProducer =
-                ClientConfig::new().set("bootstrap.servers", bootstrap()).set("enable.idempotence", "true").create().unwrap();
+            let producer: BaseProducer = client().set("enable.idempotence", "true").create().unwrap();
             while !stopped.load(Ordering::SeqCst) {
                 let first = count.load(Ordering::SeqCst);
                 for id in first..first + BATCH {

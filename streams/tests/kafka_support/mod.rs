@@ -34,6 +34,13 @@ pub struct Seen {
     pub headers: Vec<(String, String)>,
 }
 
+/// Settings of a plain client, which is soon back after an outage.
+pub fn client() -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap()).set("reconnect.backoff.ms", "50").set("reconnect.backoff.max.ms", "500");
+    config
+}
+
 /// A name that no other test, and no other run on the same broker, uses.
 pub fn unique(name: &str) -> String {
     format!("{name}-{:08x}", rand::random::<u32>())
@@ -47,6 +54,15 @@ pub fn create_topics(topics: &[(&str, i32)]) {
     for made in runtime.block_on(admin.create_topics(&new, &AdminOptions::new())).unwrap() {
         made.unwrap();
     }
+    // They are made when the controller has them; the broker tells of them a little later.
+    let observer: BaseConsumer = client().create().unwrap();
+    eventually("the topics can be used", Duration::from_secs(20), || {
+        topics.iter().all(|(name, count)| {
+            let metadata = observer.fetch_metadata(Some(name), Duration::from_secs(10)).unwrap();
+            let partitions = metadata.topics()[0].partitions();
+            partitions.len() as i32 == *count && partitions.iter().all(|partition| partition.leader() >= 0)
+        })
+    });
 }
 
 /// What a topic is set to.

@@ -4,20 +4,27 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use super::{Seen, bootstrap, read_all};
+use super::{Seen, client, eventually, read_all};
 
 const STANDS_STILL: Duration = Duration::from_secs(10);
 
 /// Counts that are visible so far, transaction markers included: a lower bound is all that it is good for.
 pub fn counts_so_far(prefix: &str) -> i64 {
-    static CONSUMER: OnceLock<BaseConsumer> = OnceLock::new();
-    let consumer = CONSUMER.get_or_init(|| {
-        ClientConfig::new().set("bootstrap.servers", bootstrap()).set("isolation.level", "read_committed").create().unwrap()
+    let mut count = None;
+    // A topic that was just made may not be known everywhere yet.
+    eventually("the broker answers", Duration::from_secs(10), || {
+        count = try_counts_so_far(prefix);
+        count.is_some()
     });
-    consumer.fetch_watermarks(&format!("{prefix}-counts"), 0, Duration::from_secs(10)).unwrap().1
+    count.unwrap_or_default()
+}
+
+fn try_counts_so_far(prefix: &str) -> Option<i64> {
+    static CONSUMER: OnceLock<BaseConsumer> = OnceLock::new();
+    let consumer = CONSUMER.get_or_init(|| client().set("isolation.level", "read_committed").create().unwrap());
+    consumer.fetch_watermarks(&format!("{prefix}-counts"), 0, Duration::from_secs(2)).ok().map(|(_, end)| end)
 }
 
 /// Waits until so many counts are committed in `<prefix>-counts`, which has one partition; or until the counting stands still, and what
