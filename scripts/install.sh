@@ -82,7 +82,8 @@ await_ready() {
             die "concord ended at once; what it printed is above"
         fi
         tries=$((tries + 1))
-        [ $tries -lt 600 ] || die "concord is not ready after a minute; see http://$1/readyz"
+        [ $tries != 50 ] || say "concord is not ready yet: $(curl -s "http://$1/readyz")"
+        [ $tries -lt 600 ] || die "concord is not ready after a minute: $(curl -s "http://$1/readyz")"
         sleep 0.1
     done
 }

@@ -13,7 +13,10 @@ use clients::stripe::Client;
 use connect::{Health, Requests, Runner, Sink, Source, Style, runner};
 use parking_lot::Mutex;
 use schemas::System;
-use sources::stripe::{RecentEvents, Webhook};
+use sources::{
+    product::place::keep_place,
+    stripe::{RecentEvents, Webhook},
+};
 use sqlx::PgPool;
 use std::sync::{Arc, OnceLock};
 use tokio::{sync::watch, task::JoinHandle};
@@ -41,7 +44,10 @@ pub async fn start(config: &Config, engine: &Engine, parts: &mut Parts, stops: &
     let mut systems = Systems::default();
     for (name, system) in &config.systems {
         match &system.kind {
-            Kind::Postgres(table) => product::start(config, name, system, table, engine, parts, stops, &mut systems)?,
+            Kind::Postgres(table) => {
+                keep_place(&engine.cursors, name, table).await?;
+                product::start(config, name, system, table, engine, parts, stops, &mut systems)?;
+            }
             Kind::Stripe(account) => start_stripe(name, system, account, engine, parts, stops, &mut systems)?,
             Kind::Topic => {}
         }

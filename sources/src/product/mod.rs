@@ -3,11 +3,13 @@
 //! - [`Source`]: attaches to the table, then runs the two loops below until the shutdown
 //! - `take`: outbox rows → `customers.<product>`, woken by NOTIFY, with a poll as the safety net
 //! - `survey`: the first backfill, and the sweeps where changes may have gone unnoticed; it writes to the outbox, too
+//! - [`place`]: which table it is
 //! - [`message`]: a row as a message, [`chunk`]: several that share a row (both pure); [`outbox`], [`sweep`]: their SQL
 
 pub mod chunk;
 pub mod message;
 pub mod outbox;
+pub mod place;
 mod survey;
 pub mod sweep;
 mod take;
@@ -73,6 +75,10 @@ struct Names {
     swept: String,
 }
 
+fn backfill_cursor(system: &System) -> String {
+    format!("{system}.backfill")
+}
+
 /// Why the work over a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
@@ -108,7 +114,7 @@ impl Source {
             topic,
             names: Names {
                 published: name("outbox"),
-                backfill: name("backfill"),
+                backfill: backfill_cursor(&options.system),
                 table: name("table"),
                 truncated: name("truncated"),
                 swept: name("swept"),

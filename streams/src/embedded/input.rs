@@ -7,7 +7,7 @@ use super::catalog::Partition;
 use crate::ConsumerRecord;
 
 /// Records of one partition that are handed over from memory; more are read back from the file when their turn comes.
-const MAX_QUEUED: usize = 2048;
+const MAX_QUEUED: usize = 1024;
 
 /// One source partition of a task.
 #[derive(Debug)]
