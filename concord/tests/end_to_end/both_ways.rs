@@ -111,10 +111,13 @@ async fn end_to_end_a_customer_that_the_golden_tables_refuse_holds_nobody_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn end_to_end_people_known_before_the_start_are_linked_or_made_once() {
     for events_api in [true, false] {
-        let mut world = World::prepared(Plan { events_api, ..Plan::usual() }).await;
-        // Concord has run before, so that its table is there; then it stands still while people work.
+        let product = "[systems.product]\nkind = \"postgres\"\n";
+        let mut world = World::prepared(Plan { events_api, config: Some(product.into()), ..Plan::usual() }).await;
+        // Concord has run before, so that its table is there, and has never met Stripe. Then it stands still while people work.
         world.start().await;
         world.terminate();
+        let both = format!("{product}[systems.stripe]\nkind = \"stripe\"\n");
+        std::fs::write(world.data.with_file_name("concord.toml"), both).unwrap();
         for n in 0..40 {
             world
                 .sql(&format!("insert into public.customers (id, name, email) values ('p{n}', 'Person {n}', 'person{n}@example.com')"))
@@ -143,7 +146,7 @@ async fn end_to_end_people_known_before_the_start_are_linked_or_made_once() {
             })
             .await;
         assert_eq!(world.rows("select id from public.customers").await.len(), 60, "each is there once (events: {events_api})");
-        assert_eq!(world.in_stripe().len(), 60);
+        assert_eq!(world.in_stripe().len(), 60, "each is there once (events: {events_api})");
         assert_eq!(world.rows("select 1 from public.customers where phone is not null").await.len(), 40, "phones came over from Stripe");
     }
 }
