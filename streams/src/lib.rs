@@ -25,6 +25,7 @@ pub mod kafka;
 mod client;
 mod dsl;
 mod error;
+mod folder_lock;
 mod guard;
 mod partition;
 mod processor;

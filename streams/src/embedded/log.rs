@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use super::catalog::Catalog;
-use super::folder_lock::FolderLock;
 use super::jobs::{Job, Jobs, Pending, Reply};
 use super::readers::Readers;
 use super::writer::Writer;
 use super::{Append, LogError, Options, TopicConfig, database, queries};
+use crate::folder_lock::{FolderLock, LockError};
 use crate::{ConsumerRecord, TopicPartition};
 
 /// What the handles and the writer share.
@@ -98,7 +98,10 @@ impl Log {
     pub fn open(folder: impl AsRef<Path>, options: Options) -> Result<Log, LogError> {
         let folder = folder.as_ref();
         fs::create_dir_all(folder).map_err(|error| LogError::io(format!("creating {}", folder.display()), error))?;
-        let lock = FolderLock::take(folder, options.lock_timeout)?;
+        let lock = FolderLock::take(&folder.join("log.lock"), options.lock_timeout).map_err(|error| match error {
+            LockError::Held(holder) => LogError::Locked { folder: folder.to_owned(), holder },
+            LockError::Io(path, error) => LogError::io(format!("locking {}", path.display()), error),
+        })?;
         let connection = database::open_writer(folder, options.cache_bytes)?;
         let shared = Arc::new(Shared {
             folder: folder.to_owned(),

@@ -15,7 +15,7 @@
 //! | `housekeeping`, `compaction` | old records go, in small slices |
 //! | `database`, `queries`, `catalog` | the file: its tables, its reads, its topics |
 //! | `batch`, `headers`, `varint` | how records lie in it |
-//! | `folder_lock`, `free_space`, `trouble`, `wal`, `checkpointer` | one process per folder; a disk that fills up or fails; SQLite's write-ahead log |
+//! | `free_space`, `trouble`, `wal`, `checkpointer` | a disk that fills up or fails; SQLite's write-ahead log |
 //! | `topics` | making topics and groups |
 
 mod batch;
@@ -28,7 +28,6 @@ mod database;
 mod driver;
 mod error;
 mod file;
-mod folder_lock;
 mod free_space;
 mod headers;
 mod housekeeping;

@@ -11,7 +11,6 @@ use rusqlite::Connection;
 use super::committer::Committer;
 use super::driver::{Budget, Driver, RoundError, World};
 use super::file::{Commit, File, Landed};
-use super::folder_lock::FolderLock;
 use super::jobs::{Job, Pending};
 use super::journal::Journal;
 use super::lanes::Lanes;
@@ -24,6 +23,7 @@ use super::wal::Wal;
 use super::{LogError, TopicConfig, database, topics};
 use crate::BuiltTopology;
 use crate::client::{State, Status};
+use crate::folder_lock::FolderLock;
 
 /// State of the writer thread.
 pub(super) struct Writer {

@@ -55,12 +55,12 @@ pub enum KafkaStreamsError {
         given: String,
     },
     /// Another process runs the application on this state directory.
-    #[error("the state directory {} is in use by another process{}", folder.display(), holder.as_ref().map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    #[error("the state directory {} is in use by another process{}", folder.display(), holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     StateDirLocked {
         /// The directory.
         folder: PathBuf,
         /// Who wrote itself into the lock file.
-        holder: Option<String>,
+        holder: Option<u32>,
     },
     /// The state directory cannot be read or written.
     #[error("{action}: {source}")]

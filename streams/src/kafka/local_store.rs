@@ -3,7 +3,7 @@
 //! Changes and the place in the changelog that they reach are one transaction, which comes after Kafka's commit: the file may lag, and
 //! never is ahead. It is not synced at each commit; after a power cut it lags a little more. A damaged file is thrown away and restored.
 
-use std::fs::{self, File};
+use std::fs;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use super::{KafkaStreamsError, state_dir};
+use crate::folder_lock::FolderLock;
 use crate::store::is_empty_range;
 use crate::{StateBacking, StateError, StoreChanges, StoreInstance, TaskId, sqlite_range};
 
@@ -41,7 +42,7 @@ pub(super) struct LocalStore {
     connection: Connection,
     /// By the store's place in the topology: its number in the file.
     numbers: Vec<Option<i64>>,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl LocalStore {

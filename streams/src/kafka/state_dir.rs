@@ -1,15 +1,14 @@
 //! The application's folder below `state.dir`: one process at a time, with a name of its own that outlives it; a folder per task.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::KafkaStreamsError;
 use crate::TaskId;
+use crate::folder_lock::{FolderLock, LockError};
 
 const LOCK: &str = ".lock";
 /// Holds the process's id, which is in its transactional ids: the next process on this folder takes it over, and so settles at once what
@@ -23,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct StateDir {
     folder: PathBuf,
     process_id: String,
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<FolderLock>>,
 }
 
 impl StateDir {
@@ -63,31 +62,14 @@ fn process_id(folder: &Path) -> Result<String, KafkaStreamsError> {
     Ok(id)
 }
 
-/// Makes a folder, if it is not there, and takes its lock. The system frees it when the file is closed, however that comes.
-pub(super) fn lock(folder: &Path) -> Result<File, KafkaStreamsError> {
-    let path = folder.join(LOCK);
-    let failed = |error| KafkaStreamsError::io(format!("locking {}", path.display()), error);
-    fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path).map_err(failed)?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(20)),
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let known = file.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
-                return Err(KafkaStreamsError::StateDirLocked {
-                    folder: folder.to_owned(),
-                    holder: known.then(|| holder.trim().to_owned()),
-                });
-            }
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
-    }
-    // Only for the message of the process that comes second.
-    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-    Ok(file)
+/// Makes a folder, if it is not there, and takes its lock.
+pub(super) fn lock(folder: &Path) -> Result<FolderLock, KafkaStreamsError> {
+    let failed = |path: &Path, error| KafkaStreamsError::io(format!("locking {}", path.display()), error);
+    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    FolderLock::take(&folder.join(LOCK), PATIENCE).map_err(|error| match error {
+        LockError::Held(holder) => KafkaStreamsError::StateDirLocked { folder: folder.to_owned(), holder },
+        LockError::Io(path, error) => failed(&path, error),
+    })
 }
 
 #[cfg(test)]
