@@ -1,6 +1,9 @@
 //! What Concord costs: throughput, latency, memory and bytes on disk, each beside something measured in the same run.
 //! docs/benchmarks.md has the commands and the figures.
 
+// The same as in `concord`.
+#[path = "../../concord/src/allocator.rs"]
+mod allocator;
 mod feed;
 mod latency;
 mod merge;
@@ -29,11 +32,8 @@ enum Command {
     Latency(latency::Args),
 }
 
-/// As in `concord`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> anyhow::Result<()> {
+    allocator::give_back_soon();
     match Cli::parse().command {
         Command::Topology(args) => topology_bench::run(&args),
         Command::Merge(args) => merge::run(&args),

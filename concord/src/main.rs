@@ -4,6 +4,7 @@
 //! - [`run`]: what `concord run` starts, watches and stops; [`http`]: what it serves
 //! - [`topics`], [`publish`], [`consume`]: records as JSON; [`commands`], [`client`], [`show`]: questions to a running process
 
+mod allocator;
 mod cli;
 mod client;
 mod commands;
@@ -25,11 +26,8 @@ use config::Env;
 use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
-/// The topology allocates much and briefly: with the system's allocator that was a fifth of its CPU time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::give_back_soon();
     let cli = Cli::parse();
     // Text for people, JSON for everything else; always on stderr, since stdout is for data.
     let env = Env::of_process();

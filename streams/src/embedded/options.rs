@@ -93,8 +93,8 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             lock_timeout: Duration::from_secs(1),
-            cache_bytes: 9 << 20,
-            store_buffer_bytes: 18 << 20,
+            cache_bytes: 14 << 20,
+            store_buffer_bytes: 28 << 20,
             min_free_bytes: 256 << 20,
             max_round_records: 5_000,
             max_round_bytes: 8 << 20,
