@@ -30,6 +30,8 @@ if [ "$quick" = no ]; then
     install_kafka
 fi
 export CARGO_TERM_PROGRESS_WHEN=never
+# A build from nothing is quicker without.
+export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
 
 say "formatting and lints"
 cargo fmt --all --check

@@ -69,6 +69,8 @@ await_port() {
 # must_be_free HOST:PORT SETTING: nobody may listen there yet, or we would take them for our own.
 must_be_free() {
     if (exec 3<>"/dev/tcp/${1%:*}/${1##*:}") 2>/dev/null; then
+        ! curl -sm 5 "http://$1/readyz" 2>/dev/null | grep -q '"components"' ||
+            die "Concord runs on $1 already: stop it, or choose another address with $2 and another folder with CONCORD_DATA_DIR"
         die "something listens on $1 already: stop it, or choose another address with $2"
     fi
 }

@@ -74,7 +74,8 @@ pub async fn run(args: cli::Publish, overrides: &Overrides, env: &Env) -> anyhow
         bail!("say what the key is: --key KEY, or --key-field NAME for a field of each line");
     }
     let target = Target::find(&args, overrides, env).await?;
-    let mut run = Run { target, args, started: Instant::now(), accepted: 0, refused: 0, batch: Vec::new(), numbers: Vec::new() };
+    let mut run =
+        Run { target, args, started: Instant::now(), accepted: 0, refused: 0, batch: Vec::new(), numbers: Vec::new(), bad: Vec::new() };
     let mut lines = input.lines();
     let mut number = 0u64;
     while let Some(line) = lines.next_line().await.with_context(|| format!("line {}: not text", number + 1))? {
@@ -87,9 +88,9 @@ pub async fn run(args: cli::Publish, overrides: &Overrides, env: &Env) -> anyhow
                 run.batch.push(record);
                 run.numbers.push(number);
             }
-            Err(error) => run.refuse(number, &error),
+            Err(error) => run.bad.push((number, error)),
         }
-        if run.batch.len() >= BATCH {
+        if run.batch.len() + run.bad.len() >= BATCH {
             run.send().await?;
         }
     }
@@ -114,31 +115,32 @@ struct Run {
     batch: Vec<Published>,
     /// The batch's line numbers.
     numbers: Vec<u64>,
+    /// Lines among them that were refused, with their numbers.
+    bad: Vec<(u64, String)>,
 }
 
 impl Run {
+    /// Publishes the batch, and names what was refused of it in the order of the lines.
     async fn send(&mut self) -> anyhow::Result<()> {
-        if self.batch.is_empty() {
-            return Ok(());
+        let outcome = if self.batch.is_empty() { Ok(Outcome::default()) } else { self.target.publish(&self.args.topic, &self.batch).await };
+        if let Ok(Outcome { accepted, errors }) = &outcome {
+            self.accepted += accepted;
+            let number = |index: usize| self.numbers.get(index).copied().unwrap_or(0);
+            self.bad.extend(errors.iter().map(|Refused { index, error }| (number(*index), error.clone())));
         }
-        let outcome = self.target.publish(&self.args.topic, &self.batch).await.with_context(|| {
+        self.bad.sort();
+        self.refused += self.bad.len();
+        for (number, error) in self.bad.drain(..) {
+            eprintln!("line {number}: {error}");
+        }
+        outcome.with_context(|| {
             let line = self.numbers.first().copied().unwrap_or(0);
             format!("stopped before line {line}; published before it: {}", records(self.accepted))
         })?;
-        self.accepted += outcome.accepted;
-        for Refused { index, error } in outcome.errors {
-            let number = self.numbers.get(index).copied().unwrap_or(0);
-            self.refuse(number, &error);
-        }
         self.batch.clear();
         self.numbers.clear();
         self.progress(false);
         Ok(())
-    }
-
-    fn refuse(&mut self, number: u64, error: &str) {
-        self.refused += 1;
-        eprintln!("line {number}: {error}");
     }
 
     fn progress(&self, last: bool) {

@@ -5,7 +5,9 @@
 //! own JSON (`{"string": "Ada"}`) are understood, too. Bytes are texts of the characters U+0000 to U+00FF, as in Avro's JSON.
 
 use crate::schema::{Names, Schema, Shape};
-use apache_avro::{Schema as Avro, reader::datum::GenericDatumReader, types::Value, writer::datum::GenericDatumWriter};
+use apache_avro::{
+    Schema as Avro, reader::datum::GenericDatumReader, schema::RecordSchema, types::Value, writer::datum::GenericDatumWriter,
+};
 use serde_json::{Map, Value as Json};
 
 /// Bytes that are no datum of the schema, or a value that is none.
@@ -167,8 +169,7 @@ fn value_of<'a>(json: &Json, schema: &'a Avro, names: &Names<'a>) -> Result<Valu
         }
         (Shape::Record(record), Json::Object(given)) => {
             if let Some(unknown) = given.keys().find(|key| !record.fields.iter().any(|field| field.name == **key)) {
-                let known = record.fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ");
-                return Err(JsonError::new(format!("no such field; {} has {known}", record.name.name())).under(unknown));
+                return Err(JsonError::new(no_such_field(unknown, record, names)).under(unknown));
             }
             let mut fields = Vec::with_capacity(record.fields.len());
             for field in &record.fields {
@@ -181,6 +182,22 @@ fn value_of<'a>(json: &Json, schema: &'a Avro, names: &Names<'a>) -> Result<Valu
             Ok(Value::Record(fields))
         }
         _ => Err(unfit()),
+    }
+}
+
+/// What the record has instead; and where a field of that name belongs, if it is in one of the record's own records.
+fn no_such_field<'a>(unknown: &str, record: &'a RecordSchema, names: &Names<'a>) -> String {
+    let has = |schema: &'a Avro| matches!(names.shape(schema), Shape::Record(of) if of.fields.iter().any(|field| field.name == unknown));
+    let inside = record.fields.iter().find(|field| match names.shape(&field.schema) {
+        Shape::Union(branches) => branches.iter().any(has),
+        _ => has(&field.schema),
+    });
+    match inside {
+        Some(field) => format!("belongs inside {0:?}: {{{0:?}: {{{unknown:?}: ...}}}}", field.name),
+        None => {
+            let known = record.fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ");
+            format!("no such field; {} has {known}", record.name.name())
+        }
     }
 }
 

@@ -97,6 +97,7 @@ fn every_message_is_read_from_an_undocumented_and_from_a_longer_version() {
 fn generic_json_names_the_place_of_each_error() {
     let schema = Schema::parse(SourceCustomer::SCHEMA).unwrap();
     for (json, error) in [
+        (r#"{"name":"Ada"}"#, r#"name: belongs inside "fields": {"fields": {"name": ...}}"#),
         (r#"{"fields":{"nmae":"Ada"}}"#, "fields.nmae: no such field; CustomerFields has name, email, phone, address, attributes"),
         (r#"{"fields":{"name":5}}"#, "fields.name: expected null or string, got 5"),
         (r#"{"fields":{"address":{"line1":[]}}}"#, "fields.address.line1: expected string, got an array"),

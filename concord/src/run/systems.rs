@@ -19,6 +19,7 @@ use sources::{
 };
 use sqlx::PgPool;
 use std::sync::{Arc, OnceLock};
+use streams::TopicPartition;
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -49,11 +50,21 @@ pub async fn start(config: &Config, engine: &Engine, parts: &mut Parts, stops: &
                 product::start(config, name, system, table, engine, parts, stops, &mut systems)?;
             }
             Kind::Stripe(account) => start_stripe(name, system, account, engine, parts, stops, &mut systems)?,
-            Kind::Topic => {}
+            Kind::Topic => show_topic(name, engine, parts),
         }
         engine.walks.configured(name, &engine.customers.walk_reason(name)).await?;
     }
     Ok(systems)
+}
+
+/// Nothing runs for a system of kind `topic`: what was published to it tells whether anybody does.
+fn show_topic(name: &System, engine: &Engine, parts: &mut Parts) {
+    let (log, topic) = (engine.log.clone(), format!("customers.{name}"));
+    parts.add(name.as_str(), move || {
+        let partitions = log.topics().into_iter().find(|of| of.name == topic).map_or(0, |of| of.partitions);
+        let ends: i64 = (0..partitions).filter_map(|partition| log.end_offset(&TopicPartition::new(&*topic, partition)).ok()).sum();
+        Part::Ok(format!("{ends} records published to {topic}"))
+    });
 }
 
 fn start_stripe(
