@@ -1,8 +1,9 @@
-//! A backfill's reads, in slices: never more than so many unanswered per partition, so that live ones are not buried.
+//! A backfill's reads, in slices: never more than so many unanswered per partition, so that live ones are not buried; and which
+//! reads are answered.
 
 use crate::{error::ConnectError, requests::Requests, topics::runner_group};
 use rustc_hash::FxHashMap;
-use schemas::{ExternalId, Read};
+use schemas::{Action, ExternalId, Read, Request};
 use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
@@ -53,6 +54,36 @@ impl Slices {
         Ok(Slices { requests, partitions, limit: limit.max(1) })
     }
 
+    /// Instead: every read that is in `requests.<system>` by now, whoever published it. `since`: the ends of `customers.<system>` before
+    /// this process's runner began; what an earlier one answered and did not commit is answered again.
+    pub async fn by_now(requests: Requests, since: &[i64]) -> Result<Self, ConnectError> {
+        let mut slices = Slices::new(requests)?;
+        let (log, topics, group) =
+            (slices.requests.log().clone(), slices.requests.topics().clone(), runner_group(slices.requests.system()));
+        let failed = || ConnectError::log(format!("reading {}", topics.requests));
+        for (partition, since) in slices.partitions.iter_mut().zip(since) {
+            partition.seen = *since;
+            let tp = partition.requests.clone();
+            let end = log.end_offset(&tp).map_err(failed())?;
+            let beginning = log.beginning_offset(&tp).map_err(failed())?;
+            let mut from = log.committed(&group, &tp).map_err(failed())?.unwrap_or(beginning).max(beginning);
+            while from < end {
+                let records = log.read(&tp, from, 1_000, 1 << 20).map_err(failed())?;
+                let Some(last) = records.last() else { break };
+                from = last.offset + 1;
+                for record in records {
+                    let Some(Ok(id)) = record.key.as_deref().map(std::str::from_utf8) else { continue };
+                    let request = record.value.and_then(|value| topics.request.decode(&value).ok());
+                    if matches!(request, Some(Request { action: Action::Read(_) })) {
+                        partition.ask(record.offset, id);
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(slices)
+    }
+
     /// Publishes a read of each record of a page, as soon as there is room, in one append with `others` (a cursor). `page`: what
     /// [`Source::list`](crate::Source::list) takes, where the system has list calls. A page larger than the limit goes out in parts.
     pub async fn publish(&mut self, page: Option<&str>, records: &[ExternalId], others: Vec<ProducerRecord>) -> Result<(), ConnectError> {
@@ -75,9 +106,7 @@ impl Slices {
             }
             let offsets = self.requests.append(Append::of(append)).await?;
             for ((id, place), offset) in part.iter().zip(places).zip(offsets) {
-                let partition = &mut self.partitions[place];
-                partition.reads.insert(offset, id.to_string());
-                partition.by_record.entry(id.to_string()).or_default().push_back(offset);
+                self.partitions[place].ask(offset, id.as_str());
             }
         }
         Ok(())
@@ -163,6 +192,11 @@ impl Slices {
 }
 
 impl Unanswered {
+    fn ask(&mut self, offset: i64, id: &str) {
+        self.reads.insert(offset, id.to_owned());
+        self.by_record.entry(id.to_owned()).or_default().push_back(offset);
+    }
+
     /// Every read of the record before this order is answered.
     fn answer(&mut self, key: &str, order: i64) {
         let Some(offsets) = self.by_record.get_mut(key) else { return };

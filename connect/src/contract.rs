@@ -1,6 +1,9 @@
 //! The contract of a connector: what it implements, and nothing of it decides.
 
-use crate::call::{Call, Create, Delete, Refusal, Reply, Update};
+use crate::{
+    call::{Call, Create, Delete, Refusal, Reply, Update},
+    catch_up::CatchUp,
+};
 use async_trait::async_trait;
 use schemas::{CustomerId, ExternalId, Millis};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +20,12 @@ pub trait Source: Send + Sync {
     /// [`Call::List`]: one page, for reads of a backfill. `None`: the system has no such call, each record is read singly.
     async fn list(&self, page: &str) -> Option<Reply> {
         let _ = page;
+        None
+    }
+
+    /// Whether it has caught up since the start; its [`run`](Self::run) says so. `None`: there is nothing to catch up with, creates need
+    /// not wait.
+    fn catch_up(&self) -> Option<&CatchUp> {
         None
     }
 

@@ -15,11 +15,13 @@
 //! - [`runner`]: drives the partitions of `requests.<system>` on the log: rate limits, time-outs, health, metrics
 //! - [`requests`]: how a source says that something changed
 //! - `conformance` (a feature): what every connector must pass, for its tests
+//! - [`catch_up`]: whether a source has caught up since the start
 //! - [`cursors`]: what a connector must remember; [`backfill`]: a backfill's reads in slices; [`walks`]: what follows an import
 
 pub mod backfill;
 pub mod backoff;
 pub mod call;
+pub mod catch_up;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod contract;
@@ -36,6 +38,7 @@ pub mod walks;
 
 pub use backfill::Slices;
 pub use call::{Call, Create, Delete, Refusal, Reply, Seen, Update};
+pub use catch_up::CatchUp;
 pub use contract::{Sink, Source, SourceError, perform};
 pub use conversation::{Conversation, Finished, Input, Moment, Step, Style};
 pub use cursors::Cursors;

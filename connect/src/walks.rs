@@ -46,14 +46,21 @@ impl Walks {
         if self.cursors.get(&flag).is_some() {
             return Ok(());
         }
-        // What is asked, claimed and linked because of a result comes into each topic before the previous one's end is committed.
-        for topic in [customers_topic(system), "customers.identify".to_owned(), UNIFY.to_owned(), format!("links.{system}")] {
-            self.passed(&topic).await?;
-        }
+        self.taken_in(system).await?;
         let walks = self.walk(system, "import")?;
         self.cursors.set_with(&flag, "announced", walks).await?;
         tracing::info!(%system, "The first import is through: customers that it lacks are created there from now on.");
         Ok(())
+    }
+
+    /// Waits until the topology has taken in the results that are in `customers.<system>` by now, and what it asked for before
+    /// is in the requests' topics.
+    pub async fn taken_in(&self, system: &System) -> Result<(), ConnectError> {
+        // What is asked, claimed and linked because of a result comes into each topic before the previous one's end is committed.
+        for topic in [customers_topic(system), "customers.identify".to_owned(), UNIFY.to_owned(), format!("links.{system}")] {
+            self.passed(&topic).await?;
+        }
+        self.visible("waiting for the topology").await
     }
 
     /// The system's configuration, as a hash: a walk if it is another than at the last start.
@@ -95,9 +102,7 @@ impl Walks {
     /// Waits until the topology has committed the end of the topic as it is now.
     async fn passed(&self, topic: &str) -> Result<(), ConnectError> {
         let failed = || ConnectError::log(format!("waiting for {topic} to be processed"));
-        // What is committed shows a moment before the ends of the topics that the same commit wrote to: an append that comes after
-        // it does not.
-        self.log.append(Append::default()).await.map_err(failed())?;
+        self.visible(&format!("waiting for {topic} to be processed")).await?;
         for partition in 0..partitions_of(&self.log, topic)? {
             let tp = TopicPartition::new(topic, partition);
             let end = self.log.end_offset(&tp).map_err(failed())?;
@@ -105,6 +110,13 @@ impl Walks {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
+        Ok(())
+    }
+
+    /// What is committed shows a moment before the ends of the topics that the same commit wrote to: an append that comes after it
+    /// does not.
+    async fn visible(&self, action: &str) -> Result<(), ConnectError> {
+        self.log.append(Append::default()).await.map_err(ConnectError::log(action))?;
         Ok(())
     }
 }

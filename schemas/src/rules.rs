@@ -97,6 +97,8 @@ rules! {
     FoundByEmailIsNoEdit = "found-by-email-is-no-edit",
     /// (7) A create looks for somebody's live record with the e-mail first; else a duplicate.
     LookBeforeCreate = "look-before-create",
+    /// (7) A create waits until what changed at the system before the start is known; else whoever was added on both sides is made twice.
+    CatchUpBeforeCreate = "catch-up-before-create",
     /// (`accept`) Both empty at the first contact counts as shown; else the first phone number typed in is a conflict.
     BothEmptyCountsAsShown = "both-empty-counts-as-shown",
 }

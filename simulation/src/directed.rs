@@ -62,6 +62,23 @@ const STORIES: &[Directed] = &[
             count => Err(format!("{count} records of one person in Stripe")),
         },
     },
+    // Somebody is added on both sides while Concord is stopped, and Stripe finds the e-mail only as it is spelt there.
+    Directed {
+        rule: Rule::CatchUpBeforeCreate,
+        settings: |settings| settings.exact_email = true,
+        steps: || {
+            let fields = [true, true, false, false, false];
+            vec![
+                at(10_000, Act::Stop { lasts: 10_000 }),
+                at(12_000, Act::Create { system: STRIPE, person: 0, fields, cased: true }),
+                create(13_000, PRODUCT),
+            ]
+        },
+        check: |world| match world.history.live(STRIPE).count() {
+            1 => Ok(()),
+            count => Err(format!("{count} records of one person in Stripe")),
+        },
+    },
     // Somebody re-cases a name in Stripe just after our create made it: not our own spelling, since the answer had shown that.
     Directed {
         rule: Rule::CreateAnswerGivesFields,
@@ -120,6 +137,7 @@ fn calm() -> Settings {
         task_delay: 2,
         poll: 1_000,
         sweeps: false,
+        exact_email: false,
         unfenced: false,
     }
 }

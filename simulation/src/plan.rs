@@ -71,6 +71,8 @@ pub struct Settings {
     /// Notices may be lost for good, and sweeps find what nobody told of. Else every change is told of in the end, and no
     /// sweep helps.
     pub sweeps: bool,
+    /// Stripe finds an e-mail only as it is spelt.
+    pub exact_email: bool,
     /// A runner that was replaced can still publish: a log without transactions, which neither of Concord's is. Then a look may
     /// be published after a newer one, and counts as an edit until the next: `--unfenced` shows it.
     pub unfenced: bool,
@@ -141,6 +143,10 @@ pub enum Act {
     },
     CrashSource {
         zombie: i64,
+    },
+    /// All of Concord stands still for so long, then starts again.
+    Stop {
+        lasts: i64,
     },
     /// Results published before, once more.
     Replay {
@@ -267,6 +273,7 @@ fn settings(dice: &mut Dice) -> Settings {
         task_delay: dice.pick(&[2, 10, 50]),
         poll: dice.pick(&[1_000, 5_000, 20_000]),
         sweeps: dice.chance(500),
+        exact_email: false,
         unfenced: false,
     }
 }
@@ -297,7 +304,7 @@ fn field(dice: &mut Dice) -> usize {
 /// The history of a seed.
 pub fn plan(seed: u64) -> Plan {
     let mut dice = Dice::new(seed, "plan");
-    let settings = settings(&mut dice);
+    let mut settings = settings(&mut dice);
     let people = settings.people;
     let systems: Vec<usize> = (0..4).filter(|s| settings.systems[*s].present).collect();
     let vendors: Vec<usize> = systems.iter().copied().filter(|s| *s != CRM).collect();
@@ -384,5 +391,28 @@ pub fn plan(seed: u64) -> Plan {
             steps.push(Step { at, act });
         }
     }
+    // What came later draws from its own dice: histories from before stay as they were.
+    let mut dice = Dice::new(seed, "stops");
+    settings.exact_email = dice.chance(500);
+    if dice.chance(300) {
+        stop(&mut dice, people, &mut steps);
+    }
     Plan { seed, settings, steps }
+}
+
+/// Concord stops, people are added on both sides, and it starts again.
+fn stop(dice: &mut Dice, people: usize, steps: &mut Vec<Step>) {
+    let at = dice.between(1_000, steps.last().map_or(1_000, |step| step.at.max(1_000)) + 20_000);
+    let lasts = dice.between(500, 60_000);
+    steps.push(Step { at, act: Act::Stop { lasts } });
+    for n in 0..dice.between(1, 3) as usize {
+        // Somebody new, or somebody of the pool.
+        let person = if dice.chance(700) { people + n } else { dice.below(people) };
+        let cased = dice.chance(500);
+        for (system, cased) in [(STRIPE, cased), (PRODUCT, !cased)] {
+            let act = Act::Create { system, person, fields: [true, true, false, false, false], cased };
+            steps.push(Step { at: at + dice.between(1, lasts), act });
+        }
+    }
+    steps.sort_by_key(|step| step.at);
 }

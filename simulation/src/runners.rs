@@ -16,7 +16,7 @@ pub struct Runner {
     pub id: u64,
     pub system: usize,
     pub partition: usize,
-    machine: Partition,
+    pub machine: Partition,
     /// The next offset to read.
     position: usize,
     /// It was replaced, and goes on until then.
@@ -30,6 +30,11 @@ pub struct Runner {
 }
 
 impl Runner {
+    /// It was replaced, and goes on for a while.
+    pub fn is_zombie(&self) -> bool {
+        self.zombie_until.is_some()
+    }
+
     /// Nothing is asked of it, or it was replaced.
     pub fn is_idle(&self) -> bool {
         self.zombie_until.is_some() || self.machine.is_idle()
@@ -56,6 +61,7 @@ impl World {
         let style = if system == STRIPE { Style::Idempotent } else { Style::Stamped };
         let mut options = Options::new(self.names[system].clone(), style);
         options.lists = true;
+        options.catches_up = system == STRIPE;
         options.calls = 8;
         options.backoff.longest = if self.long_outage { 1_200_000 } else { 20_000 };
         let committed = self.committed.get(&(system, partition)).copied().unwrap_or(0);
@@ -70,7 +76,11 @@ impl World {
             wake: None,
             appending: false,
         });
+        self.starts.insert(id, self.now);
         self.schedule(1, Event::Drive { runner: id });
+        if system == STRIPE {
+            self.schedule(20, Event::CatchUp { runner: id });
+        }
     }
 
     /// The runner ends; it may go on for a while as a zombie, beside its successor.
@@ -197,6 +207,9 @@ impl World {
 
     /// A notice (or a poll's find) becomes a read.
     pub fn take_notice(&mut self, system: usize, id: &ExternalId, notice: Option<Notice>) {
+        if let (STRIPE, Some(notice)) = (system, &notice) {
+            self.stripe.unnoticed.remove(&notice.event_id);
+        }
         let read = Read { notices: notice.into_iter().collect(), page: None };
         self.request(system, id.as_str(), Action::Read(read));
     }
@@ -271,6 +284,11 @@ impl World {
             (Call::Create(_), Reply::Done { seen, .. }) => Some(seen.id.clone()),
             _ => None,
         };
+        if let (Some(record), Some(started)) =
+            (made.as_ref().and_then(|id| self.history.find(system, id)), self.starts.get(&runner).copied())
+        {
+            self.made_since.entry(record).or_insert(started);
+        }
         if let Some(id) = target.as_ref().or(made.as_ref()) {
             self.ambush(system, id.as_str(), Moment::JustAfter);
         }

@@ -76,8 +76,9 @@ pub enum Event {
     Backfill {
         system: usize,
     },
-    /// Whether the backfill is through as far as this stage; `ends`: what has to be passed.
+    /// Whether the backfill (of a runner: its catch-up) is through as far as this stage; `ends`: what has to be passed.
     Through {
+        runner: Option<u64>,
         system: usize,
         stage: usize,
         ends: Vec<i64>,
@@ -87,6 +88,12 @@ pub enum Event {
     Sweep {
         system: usize,
     },
+    /// The source begins to catch up, for a runner that has started.
+    CatchUp {
+        runner: u64,
+    },
+    /// Concord starts again.
+    Start,
 }
 
 struct Queued {
@@ -174,6 +181,12 @@ pub struct World {
     /// How much longer the next call takes.
     pub slow: [i64; 4],
     pub long_outage: bool,
+    /// All of Concord stands still until then.
+    pub down_until: i64,
+    /// When each runner started.
+    pub starts: BTreeMap<u64, i64>,
+    /// For each record that a runner made, when that one had started.
+    pub made_since: BTreeMap<usize, i64>,
     /// What each write expected to find.
     pub expected: BTreeMap<WriteId, Vec<(usize, Value)>>,
     /// What each write set.
@@ -238,6 +251,9 @@ impl World {
             outages: [0; 4],
             slow: [0; 4],
             long_outage,
+            down_until: i64::MIN,
+            starts: BTreeMap::new(),
+            made_since: BTreeMap::new(),
             expected: BTreeMap::new(),
             sent: BTreeMap::new(),
             never_told: BTreeSet::new(),
@@ -439,14 +455,17 @@ impl World {
         } else {
             self.ends(self.requests[system])
         };
-        self.schedule(50, Event::Through { system, stage: 0, ends, pause: 50 });
+        self.schedule(50, Event::Through { runner: None, system, stage: 0, ends, pause: 50 });
     }
 
-    fn ends(&self, topic: usize) -> Vec<i64> {
+    pub fn ends(&self, topic: usize) -> Vec<i64> {
         self.log.topics[topic].partitions.iter().map(|p| p.len() as i64).collect()
     }
 
-    fn through(&mut self, system: usize, stage: usize, ends: Vec<i64>, pause: i64) {
+    fn through(&mut self, runner: Option<u64>, system: usize, stage: usize, ends: Vec<i64>, pause: i64) {
+        if runner.is_some_and(|id| !self.runs(id)) {
+            return;
+        }
         let stages = [
             format!("customers.{}", NAMES[system]),
             "customers.identify".into(),
@@ -454,6 +473,7 @@ impl World {
             format!("links.{}", NAMES[system]),
         ];
         let passed = match stage {
+            0 if runner.is_some() => self.reads_answered(system, &ends),
             0 if system == PRODUCT => self.product.outbox.keys().next().is_none_or(|first| *first > ends[0]),
             0 => ends.iter().enumerate().all(|(p, end)| self.committed.get(&(system, p)).copied().unwrap_or(0) >= *end),
             _ => {
@@ -462,12 +482,15 @@ impl World {
             }
         };
         if !passed {
-            return self.schedule(pause, Event::Through { system, stage, ends, pause: (pause * 5 / 4).min(600_000) });
+            return self.schedule(pause, Event::Through { runner, system, stage, ends, pause: (pause * 5 / 4).min(600_000) });
         }
         if stage < stages.len() {
             let topic = self.log.topic(&stages[stage]).unwrap_or(0);
             let ends = self.ends(topic);
-            return self.schedule(1, Event::Through { system, stage: stage + 1, ends, pause: 50 });
+            return self.schedule(1, Event::Through { runner, system, stage: stage + 1, ends, pause: 50 });
+        }
+        if let Some(id) = runner {
+            return self.caught_up(id);
         }
         let walk = UnifyMessage { body: UnifyBody::Walk(Walk { system: self.names[system].clone(), reason: "import".into() }) };
         let Ok(value) = self.shared.codecs.unify.encode(&walk) else { return };
@@ -498,8 +521,10 @@ impl World {
             }
             match next.event {
                 Event::Tick => {
-                    self.tick();
-                    let busy = self.outages.iter().copied().max().unwrap_or(0).max(last_act);
+                    if !self.is_down() {
+                        self.tick();
+                    }
+                    let busy = self.outages.iter().copied().max().unwrap_or(0).max(last_act).max(self.down_until);
                     let seen = self.history.seq;
                     if self.last_change.0 != seen || self.now < last_act + 5_000 {
                         self.last_change = (seen, self.now.max(busy.min(self.now)));
@@ -537,6 +562,7 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
+        let Some(event) = self.unless_down(event) else { return };
         match event {
             Event::Act(index) => {
                 let act = self.plan.steps[index].act.clone();
@@ -559,7 +585,9 @@ impl World {
                 }
             }
             Event::Backfill { system } => self.backfill(system),
-            Event::Through { system, stage, ends, pause } => self.through(system, stage, ends, pause),
+            Event::Through { runner, system, stage, ends, pause } => self.through(runner, system, stage, ends, pause),
+            Event::CatchUp { runner } => self.begin_catch_up(runner),
+            Event::Start => self.start(),
             Event::Sweep { system } => self.sweep(system),
         }
     }

@@ -209,7 +209,8 @@ async fn stripe_conforms() {
     let requests = Requests::new(&log, &Registry::new(), &system()).unwrap();
     let cursors = Cursors::open(&log).unwrap();
     let source =
-        stripe::Stripe::new(client(&sandbox.base()), log, requests, cursors, stripe::RecentEvents::default(), stripe::Options::default());
+        stripe::Stripe::new(client(&sandbox.base()), log, requests, cursors, stripe::RecentEvents::default(), stripe::Options::default())
+            .unwrap();
     let mut subject = Subject::new(&source, &sink, system(), Style::Idempotent, "Run-7");
     subject.refused = Some((Field::Phone, "0".repeat(30).into()));
     subject.page = Some("9999999999".into());

@@ -6,7 +6,7 @@ use clients::{
     Secret,
     stripe::{Client, Limits, Options as ClientOptions},
 };
-use connect::{Cursors, Runner, Source, Style, runner};
+use connect::{Cursors, Runner, Source, Style, catch_up::Stage, runner};
 use requests_log::RequestsLog;
 use sandbox::{Fault, Handle, On, Rule, Sandbox, Target};
 use schemas::{Field, SourceCustomer, Value};
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The source and the runner of one account.
 struct Running {
+    source: Arc<Stripe>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -38,17 +39,24 @@ fn start_with(sandbox: &Handle, log: &RequestsLog, options: Options, recent: Rec
     let client = ClientOptions::new(Secret::new("sk_test_sandbox"), &sandbox.base()).unwrap().limits(Limits::of(2_000));
     let client = Client::new(client).unwrap();
     let cursors = Cursors::open(&log.log).unwrap();
-    let source = Arc::new(Stripe::new(client, log.log.clone(), log.requests.clone(), cursors, recent, options));
+    let source = Arc::new(Stripe::new(client, log.log.clone(), log.requests.clone(), cursors, recent, options).unwrap());
     let conversation = runner::Options { lists: true, ..runner::Options::new(log.system.clone(), Style::Idempotent) };
     let runner = Runner::new(log.log.clone(), &log.registry, conversation, source.clone(), None).unwrap();
     let stop = CancellationToken::new();
     let (first, second) = (stop.clone(), stop.clone());
-    let tasks =
-        vec![tokio::spawn(async move { source.run(first).await.unwrap() }), tokio::spawn(async move { runner.run(second).await.unwrap() })];
-    Running { stop, tasks }
+    let noticing = source.clone();
+    let tasks = vec![
+        tokio::spawn(async move { noticing.run(first).await.unwrap() }),
+        tokio::spawn(async move { runner.run(second).await.unwrap() }),
+    ];
+    Running { source, stop, tasks }
 }
 
 impl Running {
+    fn stage(&self) -> Stage {
+        self.source.catch_up().unwrap().watch().borrow().clone()
+    }
+
     async fn stop(self) {
         self.stop.cancel();
         for task in self.tasks {
@@ -196,6 +204,44 @@ async fn an_interrupted_backfill_goes_on_where_it_was() {
     running.stop().await;
     let read: BTreeSet<String> = log.results().into_iter().map(|(id, _)| id).collect();
     assert_eq!(read, ids[..50].iter().cloned().collect());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_has_caught_up_once_what_changed_before_each_start_is_read() {
+    for events_api in [true, false] {
+        let sandbox = Sandbox::start(sandbox::Options { events_api, ..Default::default() }).await.unwrap();
+        let log = RequestsLog::new("stripe");
+        // A sweep comes at the start, or in this test never.
+        let options = || Options { sweep_every: Duration::from_secs(3600), ..options() };
+        let ann = sandbox.create(json!({"name": "Ann"})).unwrap()["id"].as_str().unwrap().to_owned();
+        let running = start(&sandbox, &log, options());
+        until("the first start has caught up", || running.stage() == Stage::Through).await;
+        assert!(log.latest(&ann).is_some(), "by the backfill");
+        running.stop().await;
+
+        let bob = sandbox.create(json!({"name": "Bob"})).unwrap()["id"].as_str().unwrap().to_owned();
+        sandbox.fault(Rule::next(1, Fault::SlowAfter { ms: 300 }).on(On::Retrieve));
+        let running = start(&sandbox, &log, options());
+        until("the second start has caught up", || running.stage() == Stage::Through).await;
+        assert!(log.latest(&bob).is_some(), "events: {events_api}");
+        running.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_catch_up_that_cannot_be_made_says_why_until_it_is() {
+    let sandbox = Sandbox::start(sandbox::Options::default()).await.unwrap();
+    let log = RequestsLog::new("stripe");
+    let running = start(&sandbox, &log, options());
+    until("the first start has caught up", || running.stage() == Stage::Through).await;
+    running.stop().await;
+
+    sandbox.fault(Rule::always(Fault::StatusBefore { status: 401, code: None, stored: false, retry_after: None }));
+    let running = start(&sandbox, &log, options());
+    until("it fails", || matches!(running.stage(), Stage::Failing(why) if why.contains("401"))).await;
+    sandbox.clear_faults();
+    until("it has caught up", || running.stage() == Stage::Through).await;
+    running.stop().await;
 }
 
 /// Webhooks doubled, late, out of order and lost: each event is noticed, and hardly one twice.

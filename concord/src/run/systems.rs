@@ -10,7 +10,7 @@ use crate::{
     http::{Part, Parts, Product},
 };
 use clients::stripe::Client;
-use connect::{Health, Requests, Runner, Sink, Source, Style, runner};
+use connect::{CatchUp, Health, Requests, Runner, Sink, Source, Style, catch_up::Stage, runner};
 use parking_lot::Mutex;
 use schemas::System;
 use sources::{
@@ -92,8 +92,9 @@ fn start_stripe(
         engine.cursors.clone(),
         recent,
         sources::stripe::Options::default(),
-    );
+    )?;
     let source: Arc<dyn Source> = Arc::new(source.announcing(engine.walks.clone()));
+    let stage = source.catch_up().map(CatchUp::watch).filter(|_| system.mode == Mode::Sync);
     let sink: Option<Arc<dyn Sink>> = (system.mode == Mode::Sync).then(|| Arc::new(sinks::stripe::Stripe::new(client)) as Arc<dyn Sink>);
 
     let noticing = Trouble::default();
@@ -123,12 +124,17 @@ fn start_stripe(
     // A vendor that is away is degraded, never down: its outage must not take our webhook out of service.
     parts.add(name.as_str(), move || {
         let health = health.lock().as_ref().map(|health| health.borrow().clone()).unwrap_or_default();
-        let troubles: Vec<String> = [talking.get(), noticing.get()].into_iter().flatten().collect();
-        match health {
-            Health::Ok if troubles.is_empty() => Part::Ok(String::new()),
-            Health::Ok => Part::Degraded(troubles.join("; ")),
-            Health::Degraded(_) | Health::Paused(_) => Part::Degraded(health.to_string()),
-        }
+        let stage = stage.as_ref().map_or(Stage::Through, |stage| stage.borrow().clone());
+        let (waits, failing) = match stage {
+            Stage::Through => ("", None),
+            Stage::Going => ("catching up with what changed before the start: creates wait for it", None),
+            Stage::Failing(why) => ("", Some(format!("creates wait until it has caught up with what changed before the start: {why}"))),
+        };
+        let troubles: Vec<String> = match health {
+            Health::Ok => [talking.get(), noticing.get(), failing].into_iter().flatten().collect(),
+            Health::Degraded(_) | Health::Paused(_) => [Some(health.to_string()), failing].into_iter().flatten().collect(),
+        };
+        if troubles.is_empty() { Part::Ok(waits.to_owned()) } else { Part::Degraded(troubles.join("; ")) }
     });
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::world::{Plan, World};
 use reqwest::Method;
+use sandbox::{Fault, On, Rule};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,6 +150,62 @@ async fn end_to_end_people_known_before_the_start_are_linked_or_made_once() {
         assert_eq!(world.in_stripe().len(), 60, "each is there once (events: {events_api})");
         assert_eq!(world.rows("select 1 from public.customers where phone is not null").await.len(), 40, "phones came over from Stripe");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn end_to_end_somebody_added_on_both_sides_while_concord_is_stopped_is_one_customer() {
+    for events_api in [true, false] {
+        let mut world = World::running(Plan { events_api, ..Plan::usual() }).await;
+        world.add(json!({"id": "ada", "name": "Ada", "email": "ada@example.com"})).await;
+        world.until("ada is in Stripe", async |w: &World| w.stripe_by_email("ada@example.com").len() == 1).await;
+        world.terminate();
+
+        // Spelt otherwise, no webhook tells of her, and what tells of her is late: whoever asks by e-mail does not find her.
+        world.stripe().fault(Rule::next(1, Fault::WebhookDrop));
+        world.stripe().fault(Rule::next(3, Fault::SlowAfter { ms: 700 }).on(On::Retrieve));
+        world.stripe().fault(Rule::next(2, Fault::SlowAfter { ms: 1_000 }).on(On::Events));
+        world.sql("insert into public.customers (id, name, email) values ('ann', 'Ann', 'ann@example.com')").await;
+        let hers = world.stripe().create(json!({"name": "Ann", "email": "Ann@Example.com"})).unwrap();
+        world.start().await;
+        world
+            .until("ann is one customer, in step on both sides", async |w: &World| {
+                let found = w.get("/api/v1/customers?email=ann@example.com").await;
+                let all = found.as_array().unwrap();
+                all.len() == 1
+                    && all[0]["records"]["product"]["in_step"] == true
+                    && all[0]["records"]["stripe"]["in_step"] == true
+                    && all[0]["records"]["stripe"]["external_id"] == hers["id"]
+            })
+            .await;
+        // Who comes after her is made, so that nothing is still to be done for her.
+        world.add(json!({"id": "bob", "name": "Bob", "email": "bob@example.com"})).await;
+        world.until("bob is in Stripe", async |w: &World| w.stripe_by_email("bob@example.com").len() == 1).await;
+        assert_eq!(world.in_stripe().len(), 3, "each is there once (events: {events_api})");
+        assert_eq!(world.stripe().requests("create"), 2, "ada and bob (events: {events_api})");
+        assert!(world.get("/api/v1/conflicts").await.as_array().unwrap().is_empty());
+        let ready = world.get("/readyz").await;
+        assert_eq!(ready["components"]["stripe"], json!({"status": "ok", "detail": null}), "it has caught up");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn end_to_end_while_the_catch_up_fails_it_says_that_creates_wait() {
+    let mut world = World::running(Plan::usual()).await;
+    world.until("it has caught up", async |w: &World| w.get("/readyz").await["components"]["stripe"]["detail"].is_null()).await;
+    world.terminate();
+    world.stripe().fault(Rule::always(Fault::StatusBefore { status: 503, code: None, stored: false, retry_after: None }).on(On::Events));
+    world.start().await;
+    world.add(json!({"id": "ann", "name": "Ann", "email": "ann@example.com"})).await;
+    world
+        .until("it says so", async |w: &World| {
+            let stripe = &w.get("/readyz").await["components"]["stripe"];
+            stripe["status"] == "degraded" && stripe["detail"].as_str().unwrap_or_default().contains("creates wait")
+        })
+        .await;
+    assert_eq!(world.stripe().requests("create"), 0);
+    world.stripe().clear_faults();
+    world.until("ann is in Stripe", async |w: &World| w.stripe_by_email("ann@example.com").len() == 1).await;
+    world.until("it has caught up", async |w: &World| w.get("/readyz").await["components"]["stripe"]["status"] == "ok").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,9 @@ const CLOCKS_APART: Millis = 3_600_000;
 /// A key is gone after this.
 const KEYS_DIE: Millis = 24 * 3_600_000;
 
+/// Why nothing is made while the catch-up is under way.
+const CATCHING_UP: &str = "still catching up with what changed at the system before the start";
+
 /// What was made before is certainly in the list after this.
 const TWIN_SHOWS: Millis = 60_000;
 
@@ -164,6 +167,7 @@ impl Task {
             // The stored answer to the create is the oldest snapshot there is.
             (Some(_), Style::Idempotent) => self.make(),
             (None, _) if !self.others.is_empty() => self.held("somebody's record has this e-mail"),
+            (None, _) if !scene.terms.caught_up && holds(Rule::CatchUpBeforeCreate) => self.held_until_caught_up(),
             (None, _) => self.make(),
         }
     }
@@ -239,18 +243,28 @@ impl Task {
     }
 
     fn refused(&self, refusal: Refusal) -> Act {
-        self.no_record(super::refused(&self.create.id, refusal), Vec::new())
+        Act::Finish(self.no_record(super::refused(&self.create.id, refusal), Vec::new()))
     }
 
     /// Not now. What stands in the way is read: it links, or shows that it no longer does.
     fn held(&self, reason: &str) -> Act {
         let asks = self.ours.iter().chain(&self.others).cloned().collect();
-        self.no_record(Answer { reason: Some(reason.to_owned()), ..answer(&self.create.id, Outcome::Held) }, asks)
+        Act::Finish(self.no_record(self.not_now(reason), asks))
     }
 
-    fn no_record(&self, answer: Answer, asks: Vec<ExternalId>) -> Act {
+    /// The record may be there, made by somebody before the start and spelt otherwise than the look compares: the catch-up shows it,
+    /// and it is linked. Otherwise the create is asked for again, under the same key.
+    fn held_until_caught_up(&self) -> Act {
+        Act::FinishCaughtUp(self.no_record(self.not_now(CATCHING_UP), Vec::new()))
+    }
+
+    fn not_now(&self, reason: &str) -> Answer {
+        Answer { reason: Some(reason.to_owned()), ..answer(&self.create.id, Outcome::Held) }
+    }
+
+    fn no_record(&self, answer: Answer, asks: Vec<ExternalId>) -> Finished {
         let result = SourceCustomer { order: Some(0), answer: Some(answer), ..SourceCustomer::default() };
-        Act::Finish(Finished { key: self.create.customer.to_string(), result, asks })
+        Finished { key: self.create.customer.to_string(), result, asks }
     }
 }
 

@@ -64,6 +64,8 @@ pub enum Step {
     Wait { until: Millis },
     /// The outcome is known: publish it.
     Finish(Finished),
+    /// The same, best once the catch-up is through: what asks again pauses longer each time.
+    FinishCaughtUp(Finished),
     /// This request cannot be answered: it goes to the dead letters, and the next one of this record takes its turn.
     Poison(String),
 }
@@ -92,6 +94,8 @@ pub struct Terms {
     pub system: System,
     pub style: Style,
     pub backoff: Backoff,
+    /// The request was decided when all that had changed at the system before this start was known (rule 7).
+    pub caught_up: bool,
 }
 
 /// One request's conversation. Adjoining reads share one.
@@ -131,6 +135,7 @@ pub(crate) enum Act {
         hint: Option<Millis>,
     },
     Finish(Finished),
+    FinishCaughtUp(Finished),
     Poison(String),
     /// The system's answer does not fit the call.
     Unexpected(Reply),
@@ -263,6 +268,7 @@ impl Conversation {
                 Step::Wait { until: moment.now + self.terms.backoff.pause(self.failures, hint, moment.jitter) }
             }
             Act::Finish(finished) => Step::Finish(finished),
+            Act::FinishCaughtUp(finished) => Step::FinishCaughtUp(finished),
             Act::Poison(reason) => Step::Poison(reason),
             Act::Unexpected(reply) => {
                 self.refused_looks += 1;

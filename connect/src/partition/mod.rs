@@ -8,6 +8,7 @@
 //! publishes what is finished ([`Partition::take_batch`]) in one append with the finished prefix, then says so
 //! ([`Partition::committed`]). After a crash or a rebalance it starts anew, from the committed offset.
 
+mod catch_up;
 mod memory;
 mod pages;
 mod prefix;
@@ -49,6 +50,8 @@ pub struct Options {
     pub lists: bool,
     /// At most this many calls at once.
     pub calls: usize,
+    /// The source catches up first: what asks for creates does not know all yet, until [`Partition::caught_up`].
+    pub catches_up: bool,
     /// At most about this many requests are held; more than a slice of a backfill, so that live ones behind it are seen.
     pub room: usize,
     /// For this many records the last published result is remembered.
@@ -57,7 +60,7 @@ pub struct Options {
 
 impl Options {
     pub fn new(system: System, style: Style) -> Self {
-        Options { system, style, backoff: Backoff::default(), lists: false, calls: 32, room: 4_000, memory: 10_000 }
+        Options { system, style, backoff: Backoff::default(), lists: false, catches_up: false, calls: 32, room: 4_000, memory: 10_000 }
     }
 }
 
@@ -98,6 +101,10 @@ pub struct Partition {
     waits: BTreeSet<(Millis, Arc<str>)>,
     /// Idle records whose next request is a read of this page, to be answered by one list call.
     pages: FxHashMap<String, BTreeSet<Arc<str>>>,
+    /// Requests from this offset on were asked for when the catch-up was through; `None`: it is not.
+    caught_up: Option<i64>,
+    /// Records whose answer the catch-up holds back.
+    held_back: BTreeSet<Arc<str>>,
     /// How often a page's list call failed in a row.
     page_failures: FxHashMap<String, u32>,
     calls: BTreeMap<Ticket, Under>,
@@ -121,6 +128,8 @@ impl Partition {
     pub fn new(options: Options, committed: i64) -> Self {
         let memory = Memory::new(options.memory);
         Partition {
+            caught_up: (!options.catches_up).then_some(0),
+            held_back: BTreeSet::new(),
             options,
             prefix: Prefix::new(committed),
             records: FxHashMap::default(),
@@ -253,9 +262,10 @@ impl Partition {
             let Some(record) = self.records.get_mut(&key) else { continue };
             record.wait = None;
             match &mut record.talk {
+                Talk::Own { pending: Pending::CatchUp(..), .. } => self.give_back(&key),
                 Talk::Own { conversation, .. } => {
                     let step = conversation.next(Input::Due, moment);
-                    self.step(&key, step);
+                    self.step(&key, step, moment);
                 }
                 _ => {
                     record.not_before = None;
@@ -277,17 +287,19 @@ impl Partition {
             }
             let taken = record.queue.pop_front()?;
             let about = vec![(taken.offset, taken.is_live())];
-            let terms = Terms { system: self.options.system.clone(), style: self.options.style, backoff: self.options.backoff };
+            let caught_up = self.caught_up.is_some_and(|end| taken.offset >= end);
+            let Options { system, style, backoff, .. } = &self.options;
+            let terms = Terms { system: system.clone(), style: *style, backoff: *backoff, caught_up };
             let published = self.memory.get(&key).filter(|_| !self.unpublished.contains_key(&*key));
             let mut conversation = Box::new(Conversation::new(terms, &key, taken.offset, taken.asked_at, taken.action, published));
             let step = conversation.next(Input::Start, moment);
             record.talk = Talk::Own { conversation, about, pending: Pending::Answer };
-            self.step(&key, step);
+            self.step(&key, step, moment);
         }
         let record = self.records.get_mut(&key)?;
         record.join();
         let Talk::Own { pending, .. } = &mut record.talk else { return None };
-        let Pending::Call(call) = std::mem::replace(pending, Pending::Answer) else { return None };
+        let call = pending.take_call()?;
         let ticket = self.ticket(Under::Record(key.clone()));
         self.place(&key);
         Some((ticket, call))
@@ -307,21 +319,18 @@ impl Partition {
         }
         let Talk::Own { conversation, .. } = &mut record.talk else { return };
         let step = conversation.next(Input::Reply(reply), moment);
-        self.step(key, step);
+        self.step(key, step, moment);
     }
 
-    fn step(&mut self, key: &Arc<str>, step: Step) {
+    fn step(&mut self, key: &Arc<str>, step: Step, moment: Moment) {
+        let holds_back = self.holds_back();
         let Some(record) = self.records.get_mut(key) else { return };
         let Talk::Own { about, pending, .. } = &mut record.talk else { return };
         match step {
             Step::Call(call) => *pending = Pending::Call(call),
             Step::Wait { until } => *pending = Pending::Wait(until),
-            Step::Finish(finished) => {
-                let about = std::mem::take(about);
-                record.talk = Talk::Idle;
-                self.publish(finished);
-                self.finish(key, &about);
-            }
+            Step::FinishCaughtUp(finished) if holds_back => return self.hold_back(key, finished, moment),
+            Step::Finish(finished) | Step::FinishCaughtUp(finished) => return self.conclude(key, finished),
             Step::Poison(reason) => {
                 let about = std::mem::take(about);
                 record.talk = Talk::Idle;
@@ -330,6 +339,15 @@ impl Partition {
                 }
                 self.finish(key, &about);
             }
+        }
+        self.place(key);
+    }
+
+    fn conclude(&mut self, key: &Arc<str>, finished: Finished) {
+        let Some(record) = self.records.get_mut(key) else { return };
+        if let Talk::Own { about, .. } = std::mem::take(&mut record.talk) {
+            self.publish(finished);
+            self.finish(key, &about);
         }
         self.place(key);
     }
@@ -405,7 +423,7 @@ impl Partition {
                 }
             },
             Talk::Own { pending: Pending::Call(_), about, .. } => about.first().map_or(0, |(offset, _)| *offset),
-            Talk::Own { pending: Pending::Wait(at), .. } => {
+            Talk::Own { pending: Pending::Wait(at) | Pending::CatchUp(_, at), .. } => {
                 record.wait = Some(*at);
                 self.waits.insert((*at, key.clone()));
                 return;

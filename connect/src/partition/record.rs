@@ -1,7 +1,10 @@
 //! One record's requests, and what goes on with it.
 
 use super::turns::Turn;
-use crate::{call::Call, conversation::Conversation};
+use crate::{
+    call::Call,
+    conversation::{Conversation, Finished},
+};
 use schemas::{Action, Millis, Read};
 use std::collections::VecDeque;
 
@@ -71,6 +74,21 @@ pub(super) enum Pending {
     Call(Call),
     Answer,
     Wait(Millis),
+    /// The outcome, which is published when the catch-up is through, or then.
+    CatchUp(Box<Finished>, Millis),
+}
+
+impl Pending {
+    /// The call to be sent, if that is what is pending; its answer is from then on.
+    pub fn take_call(&mut self) -> Option<Call> {
+        match std::mem::replace(self, Pending::Answer) {
+            Pending::Call(call) => Some(call),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
 }
 
 impl Record {

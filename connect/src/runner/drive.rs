@@ -3,12 +3,13 @@
 use super::{Runner, Shared, breaker::Breaker, breaker::May, pace::Pace, publish};
 use crate::{
     call::{Call, Reply},
+    catch_up::{CatchUp, Stage},
     contract::{Sink, Source, perform},
     conversation::Moment,
     error::ConnectError,
     events::Metrics,
     health::{Health, Progress},
-    partition::{Batch, Output, Partition, Ticket, Urgency},
+    partition::{self, Batch, Output, Partition, Ticket, Urgency},
 };
 use futures_util::{FutureExt, future::BoxFuture, future::select_all};
 use schemas::Millis;
@@ -40,6 +41,8 @@ pub(super) struct Drive {
     /// The rate limit lets no call out before this.
     limited_until: Millis,
     breaker: Breaker,
+    /// The source's catch-up, until it is through.
+    catch_up: Option<watch::Receiver<Stage>>,
     /// Dead letters of records that are no requests, to go with the next append.
     dead: Vec<ProducerRecord>,
     appending: Option<Appending>,
@@ -74,12 +77,14 @@ impl Drive {
     pub fn new(runner: Runner) -> Result<Self, ConnectError> {
         let Runner { shared, source, sink, health, progress } = runner;
         let failed = || ConnectError::log(format!("opening {}", shared.topics.requests));
+        let catch_up = source.catch_up().map(CatchUp::watch);
         let place = |partition| {
             let tp = shared.topics.requests_at(partition);
             let beginning = shared.log.beginning_offset(&tp).map_err(failed())?;
             let committed = shared.log.committed(&shared.group, &tp).map_err(failed())?.unwrap_or(beginning).max(beginning);
             let end = shared.log.watch(&tp).map_err(failed())?;
-            Ok(Place { partition: Partition::new(shared.options.partition(), committed), position: committed, end, tp })
+            let options = partition::Options { catches_up: catch_up.is_some(), ..shared.options.partition() };
+            Ok(Place { partition: Partition::new(options, committed), position: committed, end, tp })
         };
         let partitions = (0..shared.topics.partitions).map(place).collect::<Result<Vec<_>, ConnectError>>()?;
         Ok(Drive {
@@ -91,6 +96,7 @@ impl Drive {
             next: 0,
             calls: JoinSet::new(),
             backfill_calls: 0,
+            catch_up,
             dead: Vec::new(),
             appending: None,
             shared,
@@ -106,6 +112,7 @@ impl Drive {
         loop {
             let mut wake = None;
             if deadline.is_none() {
+                self.look_at_catch_up()?;
                 self.take_requests()?;
                 wake = self.send();
             }
@@ -131,6 +138,7 @@ impl Drive {
                 }
                 outcome = outcome_of(&mut self.appending), if self.appending.is_some() => self.on_appended(outcome)?,
                 () = news(&mut self.partitions), if log_is_wanted => {}
+                () = progress_of(&mut self.catch_up), if log_is_wanted && self.catch_up.is_some() => {}
                 () = tokio::time::sleep_until(sleep_until.unwrap_or_else(Instant::now)), if sleep_until.is_some() => {
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                         let (calls, system) = (self.calls.len(), &self.shared.options.system);
@@ -141,6 +149,18 @@ impl Drive {
                 () = shutdown.cancelled(), if deadline.is_none() => deadline = Some(Instant::now() + self.shared.options.drain),
             }
         }
+    }
+
+    /// Once the source has caught up, what is asked for from now on was decided with all that it noticed.
+    fn look_at_catch_up(&mut self) -> Result<(), ConnectError> {
+        if self.catch_up.as_ref().is_some_and(|stage| *stage.borrow() == Stage::Through) {
+            for Place { tp, partition, .. } in &mut self.partitions {
+                let failed = ConnectError::log(format!("reading {}", self.shared.topics.requests));
+                partition.caught_up(self.shared.log.end_offset(tp).map_err(failed)?);
+            }
+            self.catch_up = None;
+        }
+        Ok(())
     }
 
     /// Takes what is new in the topic, as far as there is room.
@@ -351,6 +371,17 @@ async fn outcome_of(appending: &mut Option<Appending>) -> Result<Vec<i64>, LogEr
     match appending {
         Some(appending) => (&mut appending.outcome).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits until the catch-up is further.
+async fn progress_of(catch_up: &mut Option<watch::Receiver<Stage>>) {
+    let further = match catch_up {
+        Some(stage) => stage.changed().await.is_ok(),
+        None => false,
+    };
+    if !further {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -90,6 +90,52 @@ fn somebodys_record_with_the_email_holds_it_and_is_read() {
 }
 
 #[test]
+fn while_the_source_catches_up_nothing_is_made() {
+    for email in [Some(EMAIL), None] {
+        for style in [Style::Idempotent, Style::Stamped] {
+            let mut play = Play::too_early(style, create(email));
+            let mut input = Input::Start;
+            // It looks all the same: our own record may be there.
+            let looks = usize::from(style == Style::Stamped) + usize::from(email.is_some());
+            for _ in 0..looks {
+                let look = call(play.next(input));
+                assert!(!look.changes(), "{look:?}");
+                input = Input::Reply(Reply::Found(Vec::new()));
+            }
+            let finished = play.finish_caught_up(input);
+            assert_eq!((finished.key.clone(), outcome(&finished)), (ada().to_string(), Outcome::Held));
+            assert!(answer(&finished).reason.as_ref().unwrap().contains("catching up"), "{:?}", answer(&finished).reason);
+            assert_eq!((finished.result.fields.clone(), asked(&finished).len()), (None, 0));
+        }
+    }
+}
+
+#[test]
+fn while_the_source_catches_up_what_a_look_finds_is_answered_at_once() {
+    // Our own record: the key's stored answer, or without a look.
+    let mut play = Play::too_early(Style::Idempotent, create(Some(EMAIL)));
+    play.start();
+    post(play.then(Reply::Found(vec![found("cus_new", EMAIL, Some(ada()))])));
+    assert_eq!(outcome(&play.finish(Reply::Replayed { seen: found("cus_new", EMAIL, Some(ada())) })), Outcome::Done);
+    let mut play = Play::too_early(Style::Stamped, create(Some(EMAIL)));
+    play.start();
+    assert_unseen(&play.finish(Reply::Found(vec![found("003A", EMAIL, Some(ada()))])), "003A");
+    // Somebody's: it is read now.
+    let mut play = Play::too_early(Style::Idempotent, create(Some(EMAIL)));
+    play.start();
+    let finished = play.finish(Reply::Found(vec![found("cus_theirs", EMAIL, None)]));
+    assert_eq!((outcome(&finished), asked(&finished)), (Outcome::Held, vec!["cus_theirs"]));
+}
+
+#[test]
+fn without_the_wait_for_the_catch_up_a_record_is_made_beside_one_that_nobody_has_seen() {
+    let _without = Without::the(Rule::CatchUpBeforeCreate);
+    let mut play = Play::too_early(Style::Idempotent, create(Some(EMAIL)));
+    play.start();
+    post(play.then(Reply::Found(Vec::new())));
+}
+
+#[test]
 fn another_email_another_customers_create_and_the_deleted_hold_nothing() {
     let other = CustomerId::minted(&system(), &ExternalId::new("x"), 0);
     let deleted = Seen { fields: None, ..found("cus_3", EMAIL, None) };

@@ -1,5 +1,6 @@
 //! The conversation machine, branch by branch: given what is known, when the system answers, then what is said.
 
+mod catch_up;
 mod creates;
 mod deletes_and_reads;
 mod idempotent_writes;
@@ -100,8 +101,15 @@ struct Play {
 impl Play {
     fn of(style: Style, action: Action, published: Option<&Published>) -> Self {
         let key = if let Action::Create(create) = &action { create.customer.to_string() } else { RECORD.to_owned() };
-        let terms = Terms { system: system(), style, backoff: Backoff { first: 100, longest: 1_000 } };
+        let terms = Terms { system: system(), style, backoff: Backoff { first: 100, longest: 1_000 }, caught_up: true };
         Play { conversation: Conversation::new(terms, &key, 9, NOW, action, published), now: NOW }
+    }
+
+    /// While the source is catching up.
+    fn too_early(style: Style, create: Create) -> Self {
+        let (key, backoff) = (create.customer.to_string(), Backoff { first: 100, longest: 1_000 });
+        let terms = Terms { system: system(), style, backoff, caught_up: false };
+        Play { conversation: Conversation::new(terms, &key, 9, NOW, Action::Create(create), None), now: NOW }
     }
 
     fn write(style: Style, write: Write, published: Option<&Published>) -> Self {
@@ -133,6 +141,15 @@ impl Play {
                 call(self.next(Input::Due))
             }
             other => panic!("expected a pause, got {other:?}"),
+        }
+    }
+
+    /// Answers, and expects an outcome that is best told once the catch-up is through.
+    #[track_caller]
+    fn finish_caught_up(&mut self, input: Input) -> Finished {
+        match self.next(input) {
+            Step::FinishCaughtUp(finished) => finished,
+            other => panic!("expected an outcome for later, got {other:?}"),
         }
     }
 

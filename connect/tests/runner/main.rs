@@ -2,6 +2,7 @@
 
 mod backfills;
 mod calls;
+mod catching_up;
 mod crashes;
 mod troubles;
 mod vendor;

@@ -48,6 +48,7 @@ pub fn judge(world: &mut World) -> Vec<String> {
     scene.base_and_agree();
     scene.claims();
     scene.created_and_deleted();
+    scene.made_after_the_catch_up();
     scene.made_once();
     scene.nothing_stuck();
     scene.persons_values();

@@ -2,7 +2,7 @@
 
 use super::Scene;
 use crate::{
-    history::Who,
+    history::{Record, Who},
     plan::{CRM, NAMES, PRODUCT, SALESFORCE, STRIPE},
     values,
 };
@@ -153,6 +153,37 @@ impl Scene<'_> {
         }
     }
 
+    /// Nothing was made beside somebody's record with the same e-mail, however it is spelt, that was there when the runner started:
+    /// the catch-up had shown that one, so that it was linked.
+    pub fn made_after_the_catch_up(&mut self) {
+        let world = self.world;
+        let records = &world.history.records;
+        for (&made, &since) in world.made_since.iter().filter(|(made, _)| records[**made].system == STRIPE) {
+            let twin = &records[made];
+            let norm = |r: &Record| schemas::normalise_email(r.born_values[1].as_text()?);
+            let Some(email) = norm(twin) else { continue };
+            for (number, record) in records.iter().enumerate() {
+                let there = record.system == STRIPE
+                    && record.born_at < since
+                    && record.died.as_ref().is_none_or(|died| died.seq > twin.born_seq)
+                    && !record.born_by.ours()
+                    && norm(record).as_ref() == Some(&email)
+                    && !world.stripe.untold.contains(&number)
+                    && !world
+                        .history
+                        .changes
+                        .iter()
+                        .any(|c| c.record == number && c.field == 1 && c.seq > record.born_seq && c.seq < twin.born_seq);
+                if there {
+                    let linked = world.links.iter().any(|l| l.0 == STRIPE && l.1 == record.id && l.4 <= twin.born_at);
+                    self.ensure(linked, "created, deleted", || {
+                        format!("{} was made in stripe beside {}, which was there before the start", twin.id, record.id)
+                    });
+                }
+            }
+        }
+    }
+
     fn refuses_body(&self, system: usize, customer: &topology::customers::state::Customer) -> bool {
         let refused =
             customer.creates.get(&self.world.names[system]).map(|c| c.refused.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
@@ -172,7 +203,8 @@ impl Scene<'_> {
         let records = self.records.get(&customer).cloned().unwrap_or_default();
         let deleted = records.iter().filter_map(|r| world.history.records[*r].died.as_ref()).filter(|d| !d.by.ours()).map(|d| d.at).max();
         let Some(deleted) = deleted else { return };
-        let until = world.outages.iter().copied().max().unwrap_or(0).max(deleted) + if world.long_outage { 3_000_000 } else { 300_000 };
+        let until = world.outages.iter().copied().max().unwrap_or(0).max(world.down_until).max(deleted)
+            + if world.long_outage { 3_000_000 } else { 300_000 };
         let late: Vec<String> = world
             .history
             .changes

@@ -185,6 +185,9 @@ impl World {
         if self.tracing {
             self.trace(format!("act {act:?}"));
         }
+        if self.is_down() && matches!(act, Act::CrashRunner { .. } | Act::CrashSource { .. } | Act::Stop { .. }) {
+            return;
+        }
         match act.clone() {
             Act::Create { system, person, fields, cased } => {
                 self.people_made += 1;
@@ -227,6 +230,7 @@ impl World {
             Act::CrashRunner { system: PRODUCT, partition, zombie } => self.sink_crash(partition % self.plan.settings.partitions, zombie),
             Act::CrashRunner { system, partition, zombie } => self.runner_crash(system, partition % self.plan.settings.partitions, zombie),
             Act::CrashSource { zombie } => self.crash_source(zombie),
+            Act::Stop { lasts } => self.stop(lasts),
             Act::Replay { system, count } => self.replay_results(system, count),
             Act::Outage { system, lasts } => self.outages[system] = self.now + lasts,
             Act::Slow { system, by } => self.slow[system] = by,

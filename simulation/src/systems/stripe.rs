@@ -3,13 +3,13 @@
 
 use super::{Happened, second};
 use crate::{
-    history::{RecordNo, Who},
+    history::{Record, RecordNo, Who},
     plan::STRIPE,
     world::{Event, World},
 };
 use connect::{Call, Refusal, Reply, Seen};
 use schemas::{ExternalId, Millis, Value, Values, WriteId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys are forgotten after this.
 const KEYS_LAST: Millis = 24 * 3_600_000;
@@ -34,6 +34,10 @@ pub struct Stripe {
     made: u64,
     /// Events whose webhook was lost: the events list has them.
     pub missed: Vec<(ExternalId, schemas::Notice)>,
+    /// Events of the list that we have not noticed yet, by their id.
+    pub unnoticed: BTreeMap<String, (ExternalId, schemas::Notice)>,
+    /// Records with an event that the list does not have either.
+    pub untold: BTreeSet<RecordNo>,
 }
 
 /// What a fault does to a call that changes something.
@@ -56,15 +60,18 @@ impl World {
         if self.dice.notices.chance(faults.notice_lost) {
             if self.plan.settings.sweeps && self.dice.notices.chance(faults.never) {
                 self.counts.notices_never += 1;
+                self.stripe.untold.insert(record);
                 if let Who::Ours(write) = who {
                     self.never_told.insert((record, write.clone()));
                 }
             } else {
                 self.counts.notices_lost += 1;
+                self.stripe.unnoticed.insert(notice.event_id.clone(), (id.clone(), notice.clone()));
                 self.stripe.missed.push((id, notice));
             }
             return;
         }
+        self.stripe.unnoticed.insert(notice.event_id.clone(), (id.clone(), notice.clone()));
         self.deliver(STRIPE, id, notice);
     }
 
@@ -125,8 +132,10 @@ impl World {
                 self.found(STRIPE, date, |r| r.concord_id.as_ref() == Some(&customer) && second(r.created) >= second(*since), false)
             }
             Call::FindByEmail { email } => {
-                let email = schemas::normalise_email(email);
-                self.found(STRIPE, date, |r| email.is_some() && r.email() == email, false)
+                let norm = schemas::normalise_email(email);
+                let exact = self.plan.settings.exact_email;
+                let spelt = |r: &Record| r.values[1].as_text().is_some_and(|shown| shown == email || Some(shown) == norm.as_deref());
+                self.found(STRIPE, date, |r| norm.is_some() && r.email() == norm && (!exact || spelt(r)), false)
             }
             Call::List { page } => self.page(STRIPE, page, date),
         }

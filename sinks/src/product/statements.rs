@@ -22,6 +22,8 @@ pub struct Statements {
     pub fence: String,
     pub delete: String,
     /// Of the creates with these normal e-mails, those whose e-mail a row has that we did not make; none without an e-mail column.
+    /// It compares normal forms with the table itself, in the create's own transaction: so a create here need not wait until the
+    /// source has caught up, as it must where a look finds one spelling only (rule 7).
     pub same_email: Option<String>,
     /// Remembers that we made these rows.
     pub ours: String,

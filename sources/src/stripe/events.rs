@@ -9,7 +9,10 @@ use connect::ConnectError;
 use rustc_hash::FxHashMap;
 use schemas::{ExternalId, Millis, Notice};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 /// The types in use.
 const TYPES: [&str; 3] = ["customer.created", "customer.updated", "customer.deleted"];
@@ -52,8 +55,14 @@ impl Stripe {
         Ok(Since { at, stored: at, floor: at })
     }
 
-    /// Notices what happens from then on; for ever.
-    pub(super) async fn follow(&self, mut since: Since) -> Result<(), ConnectError> {
+    /// Notices what happens from then on; for ever. `noticed` becomes true once everything that happened before the start is.
+    /// `backfill_shows_all`: without events, too.
+    pub(super) async fn follow(
+        &self,
+        mut since: Since,
+        backfill_shows_all: bool,
+        noticed: &watch::Sender<bool>,
+    ) -> Result<(), ConnectError> {
         let now = self.stripe_time().await;
         if now - since.at > millis(self.options.events_kept) {
             tracing::warn!(system = %self.system(), "Stripe keeps events for 30 days, and the last look is longer ago: every customer is looked at.");
@@ -62,27 +71,36 @@ impl Stripe {
             self.store(&mut since).await?;
         }
         loop {
-            match self.catch_up(&mut since).await {
-                Ok(()) => sleep(self.options.events_every).await,
+            match self.notice_events(&mut since).await {
+                Ok(()) => {
+                    noticed.send_replace(true);
+                    sleep(self.options.events_every).await;
+                }
                 Err(NoEvents::Log(error)) => return Err(error),
                 Err(NoEvents::Unavailable(error)) => {
                     tracing::warn!(system = %self.system(), %error, every = ?self.options.sweep_every, "There is no Events API for this key: every customer is looked at now and then instead.");
-                    since = self.sweep_instead().await?;
+                    if backfill_shows_all {
+                        noticed.send_replace(true);
+                    }
+                    since = self.sweep_instead(noticed).await?;
                 }
             }
         }
     }
 
     /// Sweeps for a while, and says from when on events are wanted.
-    async fn sweep_instead(&self) -> Result<Since, ConnectError> {
+    async fn sweep_instead(&self, noticed: &watch::Sender<bool>) -> Result<Since, ConnectError> {
         let asked = Instant::now();
         // What the webhook misses before the first backfill is through, that finds.
         loop {
-            sleep(self.options.sweep_every).await;
+            if *noticed.borrow() {
+                sleep(self.options.sweep_every).await;
+            }
             let at = self.stripe_time().await;
             self.sweep().await?;
             let mut since = Since { at, stored: 0, floor: at };
             self.store(&mut since).await?;
+            noticed.send_replace(true);
             if asked.elapsed() >= ASK_AGAIN {
                 return Ok(since);
             }
@@ -90,7 +108,7 @@ impl Stripe {
     }
 
     /// Notices every event up to now.
-    async fn catch_up(&self, since: &mut Since) -> Result<(), NoEvents> {
+    async fn notice_events(&self, since: &mut Since) -> Result<(), NoEvents> {
         loop {
             let from = since.at.saturating_sub(millis(self.options.overlap)).max(since.floor).div_euclid(1000);
             let until = from.saturating_add(STEP.as_secs() as i64);
@@ -107,7 +125,7 @@ impl Stripe {
 
     /// Events of these seconds, oldest first, with Stripe's time before the first was looked for.
     async fn events(&self, from: i64, until: i64) -> Result<(Vec<Event>, Millis), NoEvents> {
-        let mut patience = Patience::new(self.system());
+        let mut patience = Patience::new(self.system(), &self.catch_up);
         let mut query = EventsQuery {
             types: TYPES.map(str::to_owned).to_vec(),
             created_gte: Some(from),
@@ -119,6 +137,7 @@ impl Stripe {
         loop {
             match self.client.events(&query).await {
                 Ok(answer) => {
+                    patience.answered();
                     first_look.get_or_insert(by_stripes_clock(answer.look));
                     query.starting_after = answer.value.data.last().map(|event| event.id.clone());
                     let more = answer.value.has_more && query.starting_after.is_some();

@@ -3,10 +3,11 @@
 use super::{recent::RecentEvents, sweep::ListPage};
 use async_trait::async_trait;
 use clients::stripe::{Class, Client, Customer, Error, Found, ListQuery, record::Record};
-use connect::{ConnectError, Cursors, Refusal, Reply, Requests, Seen, Source, SourceError, Walks};
+use connect::{CatchUp, ConnectError, Cursors, Refusal, Reply, Requests, Seen, Source, SourceError, Walks};
 use schemas::{ExternalId, Millis, System};
 use std::time::Duration;
 use streams::embedded::{Clock, Log, SystemClock};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Customers on a page of a list: Stripe's most.
@@ -46,16 +47,25 @@ pub struct Stripe {
     pub(super) cursors: Cursors,
     pub(super) recent: RecentEvents,
     pub(super) walks: Option<Walks>,
+    pub(super) catch_up: CatchUp,
     pub(super) options: Options,
 }
 
 impl Stripe {
-    /// `recent`: shared with the account's webhook.
-    pub fn new(client: Client, log: Log, requests: Requests, cursors: Cursors, recent: RecentEvents, options: Options) -> Self {
-        Stripe { client, log, requests, cursors, recent, walks: None, options }
+    /// `recent`: shared with the account's webhook. To be made before the account's runner.
+    pub fn new(
+        client: Client,
+        log: Log,
+        requests: Requests,
+        cursors: Cursors,
+        recent: RecentEvents,
+        options: Options,
+    ) -> Result<Self, ConnectError> {
+        let catch_up = CatchUp::new(&requests)?;
+        Ok(Stripe { client, log, requests, cursors, recent, walks: None, catch_up, options })
     }
 
-    /// Announces the import when the first backfill is through.
+    /// Waits for the topology, and announces the import when the first backfill is through.
     pub fn announcing(mut self, walks: Walks) -> Self {
         self.walks = Some(walks);
         self
@@ -74,8 +84,13 @@ impl Stripe {
         SourceError { system: self.system().clone(), stage, cause: Box::new(cause) }
     }
 
-    async fn import(&self) -> Result<(), SourceError> {
+    /// The first backfill, the catch-up (`noticed`: the events before the start are noticed, or a sweep has shown what they tell),
+    /// and the import.
+    async fn import(&self, mut noticed: watch::Receiver<bool>) -> Result<(), SourceError> {
         self.backfill().await.map_err(|cause| self.error("backfill", cause))?;
+        if noticed.wait_for(|noticed| *noticed).await.is_ok() {
+            self.catch_up.noticed(self.walks.as_ref()).await.map_err(|cause| self.error("catch-up", cause))?;
+        }
         if let Some(walks) = &self.walks {
             walks.import(self.system()).await.map_err(|cause| self.error("import", cause))?;
         }
@@ -113,11 +128,19 @@ impl Source for Stripe {
         })
     }
 
+    fn catch_up(&self) -> Option<&CatchUp> {
+        Some(&self.catch_up)
+    }
+
     async fn run(&self, shutdown: CancellationToken) -> Result<(), SourceError> {
         let work = async {
             // What happens from here on is in the events, what was before is in the list.
             let since = self.events_from().await.map_err(|cause| self.error("events", cause))?;
-            tokio::try_join!(self.import(), async { self.follow(since).await.map_err(|cause| self.error("events", cause)) })?;
+            // A backfill that begins now shows what there is; one that began before an earlier stop does not.
+            let shows_all = self.cursors.get(&self.cursor("backfill")).is_none();
+            let noticed = watch::Sender::new(false);
+            let follow = async { self.follow(since, shows_all, &noticed).await.map_err(|cause| self.error("events", cause)) };
+            tokio::try_join!(self.import(noticed.subscribe()), follow)?;
             Ok(())
         };
         tokio::select! {

@@ -135,10 +135,13 @@ impl Stripe {
 
     /// Stripe's clock.
     pub(super) async fn stripe_time(&self) -> Millis {
-        let mut patience = Patience::new(self.system());
+        let mut patience = Patience::new(self.system(), &self.catch_up);
         loop {
             match self.client.list(&ListQuery { limit: Some(1), ..ListQuery::default() }).await {
-                Ok(answer) => return by_stripes_clock(answer.look),
+                Ok(answer) => {
+                    patience.answered();
+                    return by_stripes_clock(answer.look);
+                }
                 Err(error) => {
                     if let Err(error) = patience.after(error).await {
                         tracing::error!(system = %self.system(), %error, "The list of customers is refused; trying again later.");
@@ -150,11 +153,14 @@ impl Stripe {
     }
 
     async fn page(&self, page: &ListPage) -> Result<Page<Customer>, Error> {
-        let mut patience = Patience::new(self.system());
+        let mut patience = Patience::new(self.system(), &self.catch_up);
         let query = ListQuery { limit: Some(PAGE), ..page.query() };
         loop {
             match self.client.bulk().list(&query).await {
-                Ok(answer) => return Ok(answer.value),
+                Ok(answer) => {
+                    patience.answered();
+                    return Ok(answer.value);
+                }
                 Err(error) => patience.after(error).await?,
             }
         }
