@@ -3,9 +3,7 @@
 mod kafka_support;
 
 mod on_kafka {
-    use std::io::Read;
     use std::path::Path;
-    use std::process::{Child, Command, Stdio};
     use std::time::{Duration, Instant};
 
     use rand::Rng;
@@ -13,8 +11,6 @@ mod on_kafka {
 
     use super::kafka_support::*;
 
-    const CHILD_PREFIX: &str = "STREAMS_KAFKA_TEST_PREFIX";
-    const CHILD_STATE: &str = "STREAMS_KAFKA_TEST_STATE";
     const KILLS: usize = 12;
     const WITHIN: Duration = Duration::from_secs(60);
 
@@ -28,46 +24,10 @@ mod on_kafka {
         KafkaStreams::start(&word_count(prefix), config(prefix, state)).unwrap()
     }
 
-    /// Run by the tests in a process of its own: counts until its standard input ends.
+    /// Run by the tests in a process of its own.
     #[test]
     fn child() {
-        let (Ok(prefix), Ok(state)) = (std::env::var(CHILD_PREFIX), std::env::var(CHILD_STATE)) else { return };
-        let _streams = start(&prefix, Path::new(&state));
-        std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-    }
-
-    /// A process that is killed at the latest when this is dropped.
-    struct Process(Child);
-
-    impl Process {
-        fn start(prefix: &str, state: &Path) -> Process {
-            let child = Command::new(std::env::current_exe().unwrap())
-                .args(["on_kafka::child", "--exact", "--nocapture"])
-                .env(CHILD_PREFIX, prefix)
-                .env(CHILD_STATE, state)
-                .env("KAFKA_BOOTSTRAP_SERVERS", bootstrap())
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap();
-            Process(child)
-        }
-
-        fn signal(&self, name: &str) {
-            assert!(Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap().success());
-        }
-
-        fn kill(mut self) {
-            self.0.kill().unwrap();
-            self.0.wait().unwrap();
-        }
-    }
-
-    impl Drop for Process {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
-        }
+        run_child();
     }
 
     /// Waits until more counts are visible; how long that took.

@@ -1,6 +1,7 @@
 //! The clients of librdkafka that a stream thread has, and how each is set up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
@@ -127,6 +128,18 @@ pub(super) fn admin<T: FromClientConfigAndContext<Plain>>(config: &KafkaStreamsC
     create(&settings(config, client_id, &[], &BTreeMap::new()), Plain)
 }
 
+/// `transaction.timeout.ms` of Kafka Streams for `exactly_once_v2`.
+const TRANSACTION_TIMEOUT: &str = "10000";
+
+/// How long a request of the transactional producer is waited for until it is sent again: not longer than a transaction may take.
+pub(super) fn request_timeout(config: &KafkaStreamsConfig) -> Duration {
+    let setting = |name: &str| config.producer.get(name).or_else(|| config.client.get(name)).map(String::as_str);
+    // What is not a number is refused by librdkafka.
+    let millis = |setting: &str| setting.parse().unwrap_or(0);
+    let transaction = millis(setting("transaction.timeout.ms").unwrap_or(TRANSACTION_TIMEOUT));
+    Duration::from_millis(setting("socket.timeout.ms").map_or(transaction, millis).min(transaction))
+}
+
 /// The transactional producer. What Kafka Streams sets for `exactly_once_v2` is set here too: a transaction may take 10 s.
 pub(super) fn producer<C: ClientContext, T: FromClientConfigAndContext<C>>(
     config: &KafkaStreamsConfig,
@@ -137,7 +150,7 @@ pub(super) fn producer<C: ClientContext, T: FromClientConfigAndContext<C>>(
     let ours = [
         ("transactional.id", transactional_id),
         ("enable.idempotence", "true"),
-        ("transaction.timeout.ms", "10000"),
+        ("transaction.timeout.ms", TRANSACTION_TIMEOUT),
         // Adding offsets meets the markers of the transaction before, which take a millisecond or two: ask again soon, not in 100 ms.
         ("retry.backoff.ms", "2"),
         ("linger.ms", "2"),

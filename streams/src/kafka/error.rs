@@ -90,7 +90,7 @@ pub enum KafkaStreamsError {
         /// What librdkafka says.
         reason: String,
     },
-    /// The transactional producer can go on no more: fenced, or what became of its transaction is not known.
+    /// There can be no transactional producer, or its transactions fail again and again.
     #[error("the transactional producer is given up: {0}")]
     Producer(String),
     /// Something that cannot be.
@@ -160,6 +160,9 @@ impl From<TaskError> for Failure {
 pub(super) enum Halt {
     /// The transaction cannot be committed; from what is committed, the same life goes on.
     Abort(String),
+    /// The producer is of no more use, or the brokers are away; with a new producer, and with what is committed then, the same life goes
+    /// on.
+    Renew(String),
     /// The life ends.
     End(Failure),
 }

@@ -16,7 +16,7 @@ use super::restore::{Restorer, Step};
 use super::running::{Running, now_ms};
 use super::streams::{Shared, ThreadState, client_id};
 use super::transactions::{Slot, Transactions};
-use super::{KafkaStreamsError, clients, input, local_store, receive};
+use super::{KafkaStreamsError, clients, input, local_store, receive, watchdog};
 use crate::{Task, TaskError, TaskId, TopicPartition};
 
 /// Records that are taken from the consumer before they are processed.
@@ -27,12 +27,12 @@ const TURN_RECORDS: usize = 256;
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 const RESTORE_WAIT: Duration = Duration::from_millis(5);
 const SEEK: Duration = Duration::from_secs(10);
-/// After so many aborted transactions in a row the life ends, and the pause before the next one grows.
-const MOST_ABORTS: u32 = 5;
+/// How long leaving the group may take.
+const LEAVE: Duration = Duration::from_secs(10);
 
 pub(super) struct Life<'a> {
     pub(super) shared: &'a Shared,
-    number: usize,
+    pub(super) number: usize,
     client_id: String,
     pub(super) consumer: BaseConsumer<Rebalances>,
     pub(super) output: Output<'a>,
@@ -44,7 +44,9 @@ pub(super) struct Life<'a> {
     pub(super) waiting: BTreeMap<TopicPartition, Start>,
     pub(super) waiting_since: Option<Instant>,
     /// What the group said and was not yet answered.
-    events: VecDeque<Event>,
+    pub(super) events: VecDeque<Event>,
+    /// Whether the thread has asked for a place in the group.
+    pub(super) is_subscribed: bool,
     /// Whether the group has said what is ours.
     pub(super) is_member: bool,
     last_slot: Slot,
@@ -53,7 +55,8 @@ pub(super) struct Life<'a> {
     pub(super) commit_cost: Duration,
     /// Commits of this life.
     pub(super) commits: u64,
-    aborts: u32,
+    /// Transactions in a row that came to nothing.
+    pub(super) aborts: u32,
     pub(super) purged: Instant,
 }
 
@@ -62,11 +65,9 @@ impl<'a> Life<'a> {
         let id = client_id(&shared.config.application_id, shared.state_dir.process_id());
         let client_id = format!("{id}-StreamThread-{}", number + 1);
         let transactional_id = format!("{id}-{}", number + 1);
-        let transactions = Transactions::new(&shared.config, &format!("{client_id}-producer"), &transactional_id)?;
+        let transactions = Transactions::new(&shared.config, format!("{client_id}-producer"), transactional_id)?;
         let consumer: BaseConsumer<Rebalances> =
             clients::consumer(&shared.config, number + 1, &format!("{client_id}-consumer"), Rebalances::default())?;
-        let topics: Vec<&str> = shared.topology.source_topics().map(|topic| &**topic).collect();
-        consumer.subscribe(&topics).map_err(|error| KafkaStreamsError::broker("subscribing", error))?;
         Ok(Life {
             shared,
             number,
@@ -79,6 +80,7 @@ impl<'a> Life<'a> {
             waiting: BTreeMap::new(),
             waiting_since: None,
             events: VecDeque::new(),
+            is_subscribed: false,
             is_member: false,
             last_slot: 0,
             last_commit: Instant::now(),
@@ -95,12 +97,17 @@ impl<'a> Life<'a> {
             match self.turn() {
                 Ok(()) => {}
                 Err(Halt::Abort(reason)) => self.rewind(&reason)?,
+                Err(Halt::Renew(reason)) => self.renew(&reason)?,
                 Err(Halt::End(failure)) => return Err(failure),
             }
         }
         match self.commit() {
             // What cannot be committed is done again by whoever comes next.
             Err(Halt::Abort(reason)) => self.give_up(&reason),
+            Err(Halt::Renew(reason)) => {
+                tracing::warn!(reason, "The last commit is left to the next producer.");
+                Ok(())
+            }
             Err(Halt::End(failure)) => Err(failure),
             Ok(()) => Ok(()),
         }
@@ -136,9 +143,16 @@ impl<'a> Life<'a> {
                 tracing::debug!(%error, "Leaving the group in the middle of a rebalance.");
             }
         }
+        let consumer = self.consumer;
+        if let Err(error) = watchdog::within("leaving the group", LEAVE, move || drop(consumer)) {
+            tracing::warn!(error_code = error.code(), %error, "The group will miss this member only later.");
+        }
     }
 
     fn turn(&mut self) -> Result<(), Halt> {
+        if !self.output.transactions.is_settled() {
+            return self.settle();
+        }
         let drained = self.poll()?;
         self.restore()?;
         self.process()?;
@@ -158,13 +172,7 @@ impl<'a> Life<'a> {
         let mut wait = self.wait();
         for _ in 0..POLL_RECORDS {
             let Some(polled) = self.consumer.poll(std::mem::take(&mut wait)) else {
-                self.events.extend(self.consumer.context().take());
-                let none = self.events.is_empty();
-                while let Some(event) = self.events.front().cloned() {
-                    self.rebalance(&event)?;
-                    self.events.pop_front();
-                }
-                return Ok(none);
+                return self.serve_group();
             };
             match polled {
                 Ok(message) => offer(&mut self.tasks, &self.readers, &message)?,
@@ -173,6 +181,21 @@ impl<'a> Life<'a> {
             }
         }
         Ok(false)
+    }
+
+    /// Does what the group says; whether it said nothing. What is given to us is taken only with a settled producer: before, it is not
+    /// known what is committed.
+    pub(super) fn serve_group(&mut self) -> Result<bool, Halt> {
+        self.events.extend(self.consumer.context().take());
+        let none = self.events.is_empty();
+        while let Some(event) = self.events.front().cloned() {
+            if matches!(event, Event::Assigned(_)) && !self.output.transactions.is_settled() {
+                break;
+            }
+            self.rebalance(&event)?;
+            self.events.pop_front();
+        }
+        Ok(none)
     }
 
     /// How long there is nothing to do but to wait for records.
@@ -199,7 +222,12 @@ impl<'a> Life<'a> {
     fn restore(&mut self) -> Result<(), Halt> {
         let wait = if self.has_queued() { Duration::ZERO } else { RESTORE_WAIT };
         let Some(restorer) = &mut self.restorer else { return Ok(()) };
-        match restorer.step(wait)? {
+        let step = match restorer.step(wait) {
+            // Not for this is the group left.
+            Err(error @ KafkaStreamsError::Broker { .. }) => return Err(Halt::Renew(error.to_string())),
+            step => step?,
+        };
+        match step {
             Step::Waiting => {}
             Step::Records { task, store, records, next, complete } => {
                 let Some(place) = self.tasks.iter().position(|running| running.id == task) else {
@@ -300,40 +328,12 @@ impl<'a> Life<'a> {
         Ok(())
     }
 
-    fn publish(&self) -> Result<(), KafkaStreamsError> {
+    pub(super) fn publish(&self) -> Result<(), KafkaStreamsError> {
         self.shared.cluster.serve();
         self.check_waiting()?;
         let runs = self.is_member && self.waiting.is_empty() && self.tasks.iter().all(|running| running.task.is_some());
         self.shared.publish(self.number, if runs { ThreadState::Running } else { ThreadState::Busy });
         Ok(())
-    }
-
-    /// Gives up the transaction; tasks and consumer go back to what is committed.
-    fn rewind(&mut self, reason: &str) -> Result<(), Failure> {
-        tracing::warn!(thread = self.number + 1, reason, "A transaction is aborted.");
-        self.aborts += 1;
-        if self.aborts > MOST_ABORTS {
-            return Err(KafkaStreamsError::Producer(format!(
-                "{MOST_ABORTS} transactions in a row were aborted, the last one for: {reason}"
-            ))
-            .into());
-        }
-        self.give_up(reason)?;
-        self.rewind_tasks()
-    }
-
-    /// Aborts the transaction that is open.
-    pub(super) fn give_up(&mut self, reason: &str) -> Result<(), Failure> {
-        metrics::counter!("kafka_stream_thread_aborted_total").increment(1);
-        self.output.transactions.abort().map_err(|error| KafkaStreamsError::Producer(format!("{error}, after {reason}")).into())
-    }
-
-    pub(super) fn rewind_tasks(&mut self) -> Result<(), Failure> {
-        for running in &mut self.tasks {
-            running.rewind(&|topic| self.output.partitions(topic))?;
-        }
-        let inputs = self.tasks.iter().flat_map(|running| &running.inputs);
-        Ok(self.seek(inputs.map(|input| (&input.partition, input.committed())))?)
     }
 
     /// Sends the consumer back.

@@ -46,7 +46,7 @@ impl Life<'_> {
 
     /// Where each partition goes on: where the group is, else at its beginning. Waits for offsets that an open transaction of another
     /// member is about to commit.
-    fn starts(&self, partitions: &[TopicPartition]) -> Result<Vec<Start>, Failure> {
+    pub(super) fn starts(&self, partitions: &[TopicPartition]) -> Result<Vec<Start>, Failure> {
         if partitions.is_empty() {
             return Ok(Vec::new());
         }
@@ -78,7 +78,7 @@ impl Life<'_> {
     }
 
     /// Opens the tasks that have all their partitions.
-    fn open_complete_tasks(&mut self) -> Result<(), Failure> {
+    pub(super) fn open_complete_tasks(&mut self) -> Result<(), Failure> {
         let plan = assignment::plan(&self.shared.topology, &self.waiting.keys().cloned().collect());
         for (task, partitions) in plan.complete {
             let starts: Vec<Start> = partitions
@@ -208,6 +208,10 @@ impl Life<'_> {
                     self.give_up(&reason)?;
                     true
                 }
+                Err(Halt::Renew(reason)) => {
+                    self.replace_producer(&reason)?;
+                    true
+                }
                 Err(Halt::End(failure)) => return Err(failure),
             }
         };
@@ -215,7 +219,7 @@ impl Life<'_> {
         // What is ours next is told by the next assignment.
         self.is_member = rebalance::is_cooperative(&self.consumer);
         rebalance::unassign(&self.consumer, partitions).map_err(|error| KafkaStreamsError::broker("giving partitions back", error))?;
-        if aborted { self.rewind_tasks() } else { Ok(()) }
+        if aborted { self.go_back() } else { Ok(()) }
     }
 
     /// Closes the tasks that lose a partition. Partitions that stay wait for a new task.

@@ -14,6 +14,8 @@
 //! | `thread`, `life`, `commit`, `purge` | a stream thread, its lives from one failure to the next, the commit, and what may go after it |
 //! | `rebalance`, `assignment`, `membership` | partitions come and go; which tasks they make, and what becomes of those |
 //! | `transactions`, `output` | the transactional producer, what its errors mean, and where outputs go |
+//! | `outage` | what goes on without a producer: while brokers are away, or nobody knows what became of a commit |
+//! | `watchdog` | calls of librdkafka that take no timeout |
 //! | `running`, `receive`, `input`, `progress` | a task, how records come to it, and how far it is |
 //! | `local_store`, `state_dir`, `restore` | the stores on disk, their locks, and how they catch up with their changelogs |
 
@@ -27,6 +29,7 @@ mod input;
 mod life;
 mod local_store;
 mod membership;
+mod outage;
 mod output;
 mod progress;
 mod purge;
@@ -39,6 +42,7 @@ mod streams;
 mod thread;
 mod topics;
 mod transactions;
+mod watchdog;
 
 pub use config::{GroupProtocol, KafkaStreamsConfig, ProcessingGuarantee};
 pub use error::KafkaStreamsError;

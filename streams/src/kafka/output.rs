@@ -92,9 +92,8 @@ impl From<TransactionError> for Halt {
     fn from(error: TransactionError) -> Halt {
         match error {
             TransactionError::Abort(reason) => Halt::Abort(reason),
-            TransactionError::Fatal(reason) | TransactionError::Refused(reason) => {
-                Halt::End(Failure::Client(KafkaStreamsError::Producer(reason)))
-            }
+            TransactionError::Renew(reason) => Halt::Renew(reason),
+            TransactionError::Refused(reason) => Halt::End(Failure::Client(KafkaStreamsError::Producer(reason))),
         }
     }
 }

@@ -1,4 +1,8 @@
 //! The transactional producer of a stream thread: one transaction after the other, and what each error means for it.
+//!
+//! A request that was not answered may still be under way, and the broker would take it for one of a later transaction of the same
+//! epoch. So nothing is asked for a second time with that epoch: a producer whose call was not answered in time is dropped, and its
+//! successor begins by having the broker settle whatever is open, under a new epoch.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,12 +16,20 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientContext, Message, TopicPartitionList};
 use rustc_hash::FxHashMap;
 
-use super::{KafkaStreamsConfig, KafkaStreamsError, clients};
+use super::{KafkaStreamsConfig, KafkaStreamsError, clients, watchdog};
 use crate::{Headers, ProducerRecord};
 
-/// How long one call of librdkafka may wait; it is repeated within the patience of the configuration.
-const CALL: Duration = Duration::from_secs(5);
+/// The longest time that an answer may take.
+const LONGEST_ANSWER: Duration = Duration::from_secs(5);
+/// An abort that takes longer is left to the next producer, whose first call does the same.
+const LONGEST_ABORT: Duration = Duration::from_secs(1);
+/// As long as reports of records are to be taken.
 const ABORT_CALL: Duration = Duration::from_millis(10);
+const ABORT_CALL_ALONE: Duration = Duration::from_millis(200);
+/// How seldom it is looked whether all records are written.
+const LONGEST_LOOK: Duration = Duration::from_millis(50);
+/// How long a producer that is dropped is waited for.
+const LONGEST_DROP: Duration = Duration::from_secs(1);
 /// Reports of the broker are taken after so many records.
 const POLL_EVERY: u32 = 256;
 
@@ -27,7 +39,7 @@ pub(super) enum TransactionError {
     /// It must be aborted; then the producer goes on.
     Abort(String),
     /// The producer is fenced or broken, or it is not known what became of the transaction: only a new one of the same id can tell.
-    Fatal(String),
+    Renew(String),
     /// Nobody could write this record.
     Refused(String),
 }
@@ -35,7 +47,7 @@ pub(super) enum TransactionError {
 impl fmt::Display for TransactionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Abort(reason) | Self::Fatal(reason) | Self::Refused(reason) => f.write_str(reason),
+            Self::Abort(reason) | Self::Renew(reason) | Self::Refused(reason) => f.write_str(reason),
         }
     }
 }
@@ -75,20 +87,47 @@ impl ProducerContext for Deliveries {
 
 pub(super) struct Transactions {
     producer: BaseProducer<Deliveries>,
+    config: KafkaStreamsConfig,
+    client_id: String,
+    id: String,
+    /// Whether the producer may write: what an earlier one of this id left open is settled, and that one is fenced.
+    settled: bool,
     open: bool,
     sent: u32,
-    patience: Duration,
+    /// How long an answer may take. Before this is over librdkafka asks no second time with the same epoch.
+    answer: Duration,
 }
 
 impl Transactions {
-    /// A producer that may write: whatever an earlier one of this id left open is settled, and that one is fenced.
-    pub(super) fn new(config: &KafkaStreamsConfig, client_id: &str, transactional_id: &str) -> Result<Transactions, KafkaStreamsError> {
-        let producer = clients::producer(config, client_id, transactional_id, Deliveries::default())?;
-        let transactions = Transactions { producer, open: false, sent: 0, patience: config.api_timeout };
-        transactions
-            .settle("settling the last transaction", |producer| producer.init_transactions(CALL))
-            .map_err(|error| KafkaStreamsError::Producer(error.to_string()))?;
-        Ok(transactions)
+    /// A producer that is not yet [settled](Self::settle).
+    pub(super) fn new(config: &KafkaStreamsConfig, client_id: String, id: String) -> Result<Transactions, KafkaStreamsError> {
+        let producer = clients::producer(config, &client_id, &id, Deliveries::default())?;
+        let answer = LONGEST_ANSWER.min(clients::request_timeout(config) / 2);
+        Ok(Transactions { producer, config: config.clone(), client_id, id, settled: false, open: false, sent: 0, answer })
+    }
+
+    /// Gives the producer up, and what it had open, for a new one of the same id that is not yet settled.
+    pub(super) fn renew(&mut self) -> Result<(), KafkaStreamsError> {
+        let producer = clients::producer(&self.config, &self.client_id, &self.id, Deliveries::default())?;
+        let old = std::mem::replace(&mut self.producer, producer);
+        (self.settled, self.open) = (false, false);
+        watchdog::within("dropping a producer", LONGEST_DROP, move || drop(old))
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Goes on with settling for about this long; whether that is done. What an earlier producer of this id left open is aborted, or its
+    /// commit completed, and that producer is fenced.
+    pub(super) fn settle(&mut self, wait: Duration) -> Result<bool, KafkaStreamsError> {
+        self.producer.poll(Duration::ZERO);
+        match self.producer.init_transactions(wait) {
+            Ok(()) => self.settled = true,
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.is_fatal() => {}
+            Err(error) => return Err(KafkaStreamsError::Producer(format!("settling the last transaction: {error}"))),
+        }
+        Ok(self.settled)
     }
 
     /// Whether something was written since the last commit.
@@ -106,7 +145,7 @@ impl Transactions {
         message.headers = (!record.headers.is_empty()).then(|| owned(&record.headers));
         let mut deadline = None;
         while let Err((error, again)) = self.producer.send(message) {
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.patience);
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.config.api_timeout);
             if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) || Instant::now() > deadline {
                 return Err(of_send(&record.topic, &error));
             }
@@ -133,8 +172,12 @@ impl Transactions {
     ) -> Result<FxHashMap<Slot, i64>, TransactionError> {
         self.begin()?;
         self.flush()?;
-        self.settle("adding offsets", |producer| producer.send_offsets_to_transaction(offsets, group, CALL))?;
-        self.settle("committing", |producer| producer.commit_transaction(CALL))?;
+        self.ask("adding offsets", |producer, wait| producer.send_offsets_to_transaction(offsets, group, wait))?;
+        // Once it is asked for, nobody but the broker knows what it came to: never is a commit that failed taken for an abort.
+        self.ask("committing", |producer, wait| producer.commit_transaction(wait)).map_err(|error| match error {
+            TransactionError::Abort(reason) => TransactionError::Renew(reason),
+            error => error,
+        })?;
         self.open = false;
         Ok(std::mem::take(&mut *self.producer.context().last.lock()))
     }
@@ -144,12 +187,13 @@ impl Transactions {
         if !self.open {
             return Ok(());
         }
-        let deadline = Instant::now() + self.patience;
+        let deadline = Instant::now() + self.answer.min(LONGEST_ABORT);
         loop {
-            match self.producer.abort_transaction(ABORT_CALL) {
+            let call = if self.producer.in_flight_count() > 0 { ABORT_CALL } else { ABORT_CALL_ALONE };
+            match self.producer.abort_transaction(call) {
                 Ok(()) => break,
-                Err(KafkaError::Transaction(error)) if error.is_fatal() => return Err(TransactionError::Fatal(error.string())),
-                Err(error) if Instant::now() > deadline => return Err(TransactionError::Fatal(format!("aborting: {error}"))),
+                Err(KafkaError::Transaction(error)) if error.is_fatal() => return Err(TransactionError::Renew(error.string())),
+                Err(error) if Instant::now() > deadline => return Err(TransactionError::Renew(format!("aborting: {error}"))),
                 Err(_) => self.producer.poll(Duration::from_millis(1)),
             }
         }
@@ -160,42 +204,46 @@ impl Transactions {
 
     fn begin(&mut self) -> Result<(), TransactionError> {
         if !self.open {
-            self.settle("beginning a transaction", |producer| producer.begin_transaction())?;
+            self.ask("beginning a transaction", |producer, _| producer.begin_transaction())?;
             self.open = true;
         }
         Ok(())
     }
 
-    /// Waits until all records are written: the commit of rust-rdkafka would do so too, but in steps of 100 ms.
+    /// Waits until all records are written, or given up by librdkafka after `transaction.timeout.ms`. The commit of rust-rdkafka would do
+    /// so too, but in steps of 100 ms.
     fn flush(&self) -> Result<(), TransactionError> {
-        let deadline = Instant::now() + self.patience;
+        let started = Instant::now();
         while self.producer.flush(Duration::ZERO).is_err() {
-            if Instant::now() > deadline {
-                return Err(TransactionError::Fatal("the records were not written in time".to_owned()));
+            let waited = started.elapsed();
+            if waited > self.config.api_timeout {
+                return Err(TransactionError::Renew("the records were not written in time".to_owned()));
             }
-            self.producer.poll(Duration::from_micros(500));
+            // Soon again at first; not all the time while the broker is away.
+            self.producer.poll((waited / 8).clamp(Duration::from_micros(500), LONGEST_LOOK));
         }
         Ok(())
     }
 
-    /// Repeats a call while its error says that it may be repeated and patience lasts.
-    fn settle(&self, action: &str, mut call: impl FnMut(&BaseProducer<Deliveries>) -> KafkaResult<()>) -> Result<(), TransactionError> {
-        let deadline = Instant::now() + self.patience;
+    /// Makes a call with the time that is left to it, again as long as its error says that it may be repeated.
+    fn ask(
+        &self,
+        action: &str,
+        mut call: impl FnMut(&BaseProducer<Deliveries>, Duration) -> KafkaResult<()>,
+    ) -> Result<(), TransactionError> {
+        let deadline = Instant::now() + self.answer;
         loop {
-            let error = match call(&self.producer) {
+            let error = match call(&self.producer, deadline.saturating_duration_since(Instant::now())) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             let reason = format!("{action}: {error}");
-            let KafkaError::Transaction(error) = error else { return Err(TransactionError::Fatal(reason)) };
-            if error.is_fatal() {
-                return Err(TransactionError::Fatal(reason));
-            }
-            if error.txn_requires_abort() {
+            let KafkaError::Transaction(error) = error else { return Err(TransactionError::Renew(reason)) };
+            if error.txn_requires_abort() && !error.is_fatal() {
                 return Err(TransactionError::Abort(reason));
             }
-            if !error.is_retriable() || Instant::now() > deadline {
-                return Err(TransactionError::Fatal(reason));
+            if error.is_fatal() || !error.is_retriable() || Instant::now() > deadline {
+                return Err(TransactionError::Renew(reason));
             }
             tracing::debug!(reason, "Trying again.");
             self.producer.poll(Duration::from_millis(1));
@@ -208,7 +256,7 @@ fn of_send(topic: &str, error: &KafkaError) -> TransactionError {
     let reason = format!("writing to {topic}: {error}");
     match error.rdkafka_error_code() {
         Some(MessageSizeTooLarge | UnknownPartition | UnknownTopic | InvalidArgument) | None => TransactionError::Refused(reason),
-        Some(Fatal | Fenced) => TransactionError::Fatal(reason),
+        Some(Fatal | Fenced) => TransactionError::Renew(reason),
         Some(_) => TransactionError::Abort(reason),
     }
 }

@@ -1,108 +1,217 @@
-//! One broker for all tests of a test binary: started with the first, gone when the process is, however that ends.
+//! The broker of a test binary: started with the first test that asks, gone when the process is, however that ends.
 
-use std::fs::{self, File};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+
+const BROKER_SESSION_MS: u64 = 5_000;
+/// When the controller has missed a broker that is gone. One that is back before waits for that: it is not let in twice.
+pub const BROKER_MISSED: Duration = Duration::from_millis(BROKER_SESSION_MS + 500);
 
 /// `bootstrap.servers` of the broker: `KAFKA_BOOTSTRAP_SERVERS`, or one of our own.
 pub fn bootstrap() -> &'static str {
+    static SERVERS: OnceLock<String> = OnceLock::new();
+    SERVERS.get_or_init(|| match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
+        Ok(servers) if !servers.is_empty() => servers,
+        _ => own_broker().address(),
+    })
+}
+
+/// The broker that this binary started itself, to be treated badly.
+pub fn own_broker() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
-    &BROKER
-        .get_or_init(|| match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
-            Ok(servers) if !servers.is_empty() => Broker { servers, _shell: None },
-            _ => start(),
-        })
-        .servers
+    BROKER.get_or_init(Broker::first)
 }
 
-struct Broker {
-    servers: String,
-    /// Stops the broker when its standard input is closed: also when this process is killed, and `drop` of a static never runs.
-    _shell: Option<Child>,
+/// A broker, and the controller that it belongs to.
+pub struct Broker {
+    ports: Ports,
+    node: Node,
+    _controller: Node,
 }
 
-/// Runs the broker until standard input ends, then kills it and removes its folder.
-const SHELL: &str = r#"
-    folder=$1; shift
-    "$@" >"$folder/broker.log" 2>&1 </dev/null &
-    broker=$!
-    cat >/dev/null
-    kill -9 "$broker"
-    wait "$broker" 2>/dev/null
-    rm -rf "$folder"
-"#;
-
-fn start() -> Broker {
-    let libs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kafka-libs");
-    assert!(libs.join("complete").is_file(), "no Apache Kafka in {}: run scripts/kafka.sh first", libs.display());
-    let classpath = format!("{}/*", libs.display());
-    let folder = tempfile::Builder::new().prefix("kafka-").tempdir().unwrap().keep();
-    let [broker, controller] = free_ports();
-    let settings = write_settings(&folder, broker, controller);
-    let java = |class: &str| {
-        let flags = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.apache.logging.log4j.level=WARN", "-cp", &classpath, class];
-        flags.map(str::to_owned)
-    };
-    let format = Command::new("java")
-        .args(java("kafka.tools.StorageTool"))
-        .args(["format", "--cluster-id=4L6g3nShT-eMCtK--X86sw", "-c"])
-        .arg(&settings)
-        .output()
-        .expect("java runs: see scripts/kafka.sh");
-    assert!(format.status.success(), "formatting the broker's storage: {}", String::from_utf8_lossy(&format.stderr));
-    let shell = Command::new("sh")
-        .args(["-c", SHELL, "sh"])
-        .arg(&folder)
-        .arg("java")
-        .args(java("kafka.Kafka"))
-        .arg(&settings)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let servers = format!("127.0.0.1:{broker}");
-    await_answer(&servers, &folder);
-    Broker { servers, _shell: Some(shell) }
+#[derive(Clone, Copy)]
+struct Ports {
+    /// For clients.
+    direct: u16,
+    /// For a proxy, which is told to the clients behind it as `proxy`.
+    behind_proxy: u16,
+    proxy: u16,
+    controller: u16,
 }
 
-fn await_answer(servers: &str, folder: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", servers)
-        .set("reconnect.backoff.ms", "20")
-        .set("reconnect.backoff.max.ms", "100")
-        .create()
-        .unwrap();
-    while consumer.fetch_metadata(None, Duration::from_millis(500)).is_err() {
-        let log = || fs::read_to_string(folder.join("broker.log")).unwrap_or_default();
-        assert!(Instant::now() < deadline, "the broker does not answer; it said: {}", log());
+impl Broker {
+    /// The controller is a process of its own, and stays: a broker that restarts together with its controller believes for a moment that
+    /// it still leads, and can complete a transaction without its markers (seen with 4.3.1).
+    fn first() -> Broker {
+        let ports = Ports::free();
+        let controller = Node::new(&settings(ports, "controller"));
+        let broker = Broker { ports, node: Node::new(&settings(ports, "broker")), _controller: controller };
+        broker._controller.tell("start");
+        broker.start();
+        broker
+    }
+
+    /// `bootstrap.servers`.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.direct)
+    }
+
+    /// Where a proxy reaches the broker, and where the broker says that the proxy is.
+    pub fn behind_proxy(&self) -> (u16, u16) {
+        (self.ports.behind_proxy, self.ports.proxy)
+    }
+
+    /// As a machine that loses its power.
+    pub fn kill(&self) {
+        self.node.tell("kill");
+    }
+
+    /// Starts it again, and waits until it answers.
+    pub fn start(&self) {
+        self.node.tell("start");
+        self.await_answer();
+    }
+
+    /// It keeps its connections, and answers nobody.
+    pub fn stop(&self) {
+        self.node.tell("stop");
+    }
+
+    pub fn go_on(&self) {
+        self.node.tell("continue");
+    }
+
+    /// Waits until it knows a leader for each partition that there is.
+    fn await_answer(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut settings = ClientConfig::new();
+        settings.set("bootstrap.servers", self.address()).set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "100");
+        // Its complaints while it waits are of no interest.
+        let consumer: BaseConsumer = settings.set_log_level(RDKafkaLogLevel::Emerg).create().unwrap();
+        let answers = || {
+            let metadata = consumer.fetch_metadata(None, Duration::from_millis(500)).ok()?;
+            let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            (!metadata.brokers().is_empty() && partitions.all(|partition| partition.leader() >= 0)).then_some(())
+        };
+        while answers().is_none() {
+            let log = || fs::read_to_string(self.node.folder.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the broker does not answer; it said: {}", log());
+        }
     }
 }
 
-/// Ports that were free a moment ago.
-fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+/// A process of Kafka, with its folder.
+struct Node {
+    folder: PathBuf,
+    shell: Mutex<Shell>,
 }
 
-fn write_settings(folder: &Path, broker: u16, controller: u16) -> PathBuf {
-    use std::io::Write;
-    let path = folder.join("server.properties");
-    let settings = format!(
-        "process.roles=broker,controller
-node.id=1
-listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker}
+/// Runs the process, and does to it what it is told line by line, until standard input is closed: also when this process is killed, and
+/// `drop` of a static never runs. Then it kills the process and removes its folder.
+struct Shell {
+    _process: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+const SHELL: &str = r#"
+    folder=$1; shift
+    kafka=
+    while read -r command; do
+        case $command in
+            start) "$@" >>"$folder/log" 2>&1 </dev/null & kafka=$! ;;
+            kill) kill -9 "$kafka"; wait "$kafka" 2>/dev/null ;;
+            stop) kill -STOP "$kafka" ;;
+            continue) kill -CONT "$kafka" ;;
+        esac
+        echo done
+    done
+    kill -9 "$kafka"
+    wait "$kafka" 2>/dev/null
+    rm -rf "$folder"
+"#;
+
+impl Node {
+    /// Formats its storage; it is not started yet.
+    fn new(settings: &str) -> Node {
+        let libs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kafka-libs");
+        assert!(libs.join("complete").is_file(), "no Apache Kafka in {}: run scripts/kafka.sh first", libs.display());
+        let classpath = format!("{}/*", libs.display());
+        let folder = tempfile::Builder::new().prefix("kafka-").tempdir().unwrap().keep();
+        let file = folder.join("server.properties");
+        fs::write(&file, format!("{settings}log.dirs={}/data\n", folder.display())).unwrap();
+        let java = |class: &str| {
+            let flags = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.apache.logging.log4j.level=WARN", "-cp", &classpath, class];
+            flags.map(str::to_owned)
+        };
+        let format = Command::new("java")
+            .args(java("kafka.tools.StorageTool"))
+            .args(["format", "--cluster-id=4L6g3nShT-eMCtK--X86sw", "-c"])
+            .arg(&file)
+            .output()
+            .expect("java runs: see scripts/kafka.sh");
+        assert!(format.status.success(), "formatting the storage: {}", String::from_utf8_lossy(&format.stderr));
+        let mut process = Command::new("sh")
+            .args(["-c", SHELL, "sh"])
+            .arg(&folder)
+            .arg("java")
+            .args(java("kafka.Kafka"))
+            .arg(&file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (commands, answers) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        Node { folder, shell: Mutex::new(Shell { _process: process, commands, answers }) }
+    }
+
+    fn tell(&self, command: &str) {
+        let mut shell = self.shell.lock().unwrap();
+        writeln!(shell.commands, "{command}").unwrap();
+        let mut answer = String::new();
+        shell.answers.read_line(&mut answer).unwrap();
+        assert_eq!(answer, "done\n", "the shell of a process of Kafka ended");
+    }
+}
+
+impl Ports {
+    /// Ports that were free a moment ago.
+    fn free() -> Ports {
+        let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [direct, behind_proxy, proxy, controller] = listeners.map(|listener| listener.local_addr().unwrap().port());
+        Ports { direct, behind_proxy, proxy, controller }
+    }
+}
+
+/// Settings but for the folder, for a `process.roles`.
+fn settings(Ports { direct, behind_proxy, proxy, controller }: Ports, role: &str) -> String {
+    let own = match role {
+        "controller" => format!("node.id=2\nlisteners=CONTROLLER://127.0.0.1:{controller}"),
+        _ => format!(
+            "node.id=1
+listeners=PLAINTEXT://127.0.0.1:{direct},PROXIED://127.0.0.1:{behind_proxy}
+advertised.listeners=PLAINTEXT://127.0.0.1:{direct},PROXIED://127.0.0.1:{proxy}
+inter.broker.listener.name=PLAINTEXT"
+        ),
+    };
+    format!(
+        "process.roles={role}
+{own}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
-controller.quorum.voters=1@127.0.0.1:{controller}
-log.dirs={}/data
+controller.quorum.voters=2@127.0.0.1:{controller}
+broker.session.timeout.ms={BROKER_SESSION_MS}
+broker.heartbeat.interval.ms=200
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
@@ -115,9 +224,6 @@ group.consumer.min.heartbeat.interval.ms=100
 group.consumer.heartbeat.interval.ms=200
 group.consumer.min.session.timeout.ms=1000
 transaction.abort.timed.out.transaction.cleanup.interval.ms=200
-",
-        folder.display()
-    );
-    File::create(&path).unwrap().write_all(settings.as_bytes()).unwrap();
-    path
+"
+    )
 }

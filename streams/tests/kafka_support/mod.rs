@@ -4,6 +4,8 @@
 mod broker;
 mod load;
 mod oracle;
+mod process;
+mod proxy;
 mod topology;
 
 use std::path::Path;
@@ -18,9 +20,11 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use streams::kafka::KafkaStreamsConfig;
 
-pub use broker::bootstrap;
+pub use broker::{BROKER_MISSED, Broker, bootstrap, own_broker};
 pub use load::Load;
-pub use oracle::{assert_each_counted_once, await_counted, counts_so_far};
+pub use oracle::{Tail, assert_each_counted_once, await_counted, counts_so_far};
+pub use process::{Process, run_child};
+pub use proxy::{Trouble, proxy};
 pub use topology::{count_both, word_count};
 
 /// A record as a plain consumer with `read_committed` sees it.
@@ -49,7 +53,7 @@ pub fn unique(name: &str) -> String {
 pub fn create_topics(topics: &[(&str, i32)]) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", bootstrap()).create().unwrap();
     let new: Vec<NewTopic<'_>> =
-        topics.iter().map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(1))).collect();
+        topics.iter().map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(-1))).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for made in runtime.block_on(admin.create_topics(&new, &AdminOptions::new())).unwrap() {
         made.unwrap();

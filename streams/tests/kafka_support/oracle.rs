@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::{Seen, client, eventually, read_all};
 
@@ -25,6 +26,41 @@ fn try_counts_so_far(prefix: &str) -> Option<i64> {
     static CONSUMER: OnceLock<BaseConsumer> = OnceLock::new();
     let consumer = CONSUMER.get_or_init(|| client().set("isolation.level", "read_committed").create().unwrap());
     consumer.fetch_watermarks(&format!("{prefix}-counts"), 0, Duration::from_secs(2)).ok().map(|(_, end)| end)
+}
+
+/// Reads the counts as they are committed.
+pub struct Tail(BaseConsumer);
+
+impl Tail {
+    /// From now on.
+    pub fn of(prefix: &str) -> Tail {
+        let consumer: BaseConsumer = client()
+            .set("group.id", "reader-of-tests")
+            .set("isolation.level", "read_committed")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            .set("fetch.wait.max.ms", "10")
+            .create()
+            .unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&format!("{prefix}-counts"), 0, Offset::Offset(counts_so_far(prefix))).unwrap();
+        consumer.assign(&list).unwrap();
+        Tail(consumer)
+    }
+
+    /// Waits until a line that was written after now is counted, and that is committed; how long it took.
+    pub fn await_news(&self, within: Duration) -> Duration {
+        let (started, now) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64);
+        loop {
+            assert!(started.elapsed() < within, "nothing that was written since is counted after {within:?}");
+            // Errors are those of brokers that are away.
+            if let Some(Ok(message)) = self.0.poll(Duration::from_millis(20))
+                && message.timestamp().to_millis().is_some_and(|written| written > now)
+            {
+                return started.elapsed();
+            }
+        }
+    }
 }
 
 /// Waits until so many counts are committed in `<prefix>-counts`, which has one partition; or until the counting stands still, and what

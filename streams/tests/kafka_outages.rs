@@ -1,0 +1,154 @@
+//! Brokers that are killed, stand still or stay away, and commits whose answer is lost, under load: every line is counted once, every
+//! count is shown once, and the counting goes on within seconds.
+//!
+//! `STREAMS_KAFKA_LONG_OUTAGES=1` makes the outages longer, and more of them.
+
+mod kafka_support;
+
+mod on_kafka {
+    use std::sync::{Mutex, MutexGuard};
+    use std::time::{Duration, Instant};
+
+    use super::kafka_support::*;
+
+    /// Longer than a recovery may take.
+    const WITHIN: Duration = Duration::from_secs(15);
+
+    /// The tests share a broker, and what one does to it is not for the others.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ONE: Mutex<()> = Mutex::new(());
+        let one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        assert_eq!(bootstrap(), own_broker().address(), "these tests kill brokers: unset KAFKA_BOOTSTRAP_SERVERS");
+        one
+    }
+
+    fn is_long() -> bool {
+        std::env::var_os("STREAMS_KAFKA_LONG_OUTAGES").is_some()
+    }
+
+    fn topics(name: &str) -> String {
+        let prefix = unique(name);
+        create_topics(&[(&format!("{prefix}-lines"), 2), (&format!("{prefix}-words"), 2), (&format!("{prefix}-counts"), 1)]);
+        prefix
+    }
+
+    #[test]
+    fn child() {
+        run_child();
+    }
+
+    /// Stops the load, and checks everything once it is counted.
+    fn finish(load: Load, application: Process, prefix: &str, what: &str) {
+        await_counted(prefix, load.stop());
+        application.end();
+        assert_each_counted_once(prefix, what);
+    }
+
+    fn print_recoveries(what: &str, mut recoveries: Vec<Duration>) {
+        recoveries.sort();
+        let (count, longest) = (recoveries.len(), recoveries[recoveries.len() - 1]);
+        println!(
+            "{what}: {count}; recovery p50 {:?}, p99 {:?}, longest {longest:?}",
+            recoveries[count / 2],
+            recoveries[(count * 99).div_ceil(100) - 1]
+        );
+    }
+
+    #[test]
+    fn broker_killed_at_random() {
+        let _one = alone();
+        let (prefix, folder) = (topics("killed"), tempfile::tempdir().unwrap());
+        let (load, broker) = (Load::start(&prefix), own_broker());
+        let application = Process::start_patient(&prefix, folder.path(), bootstrap());
+        let tail = Tail::of(&prefix);
+        tail.await_news(WITHIN);
+        let mut recoveries = Vec::new();
+        for _ in 0..if is_long() { 20 } else { 2 } {
+            // Anywhere in the work that goes on.
+            std::thread::sleep(Duration::from_millis(rand::random_range(0..300)));
+            broker.kill();
+            std::thread::sleep(BROKER_MISSED);
+            broker.start();
+            recoveries.push(tail.await_news(WITHIN));
+        }
+        print_recoveries("kill -9 of the broker survived", recoveries);
+        finish(load, application, &prefix, "broker killed");
+    }
+
+    #[test]
+    fn broker_stands_still_past_every_timeout() {
+        let _one = alone();
+        let (prefix, folder) = (topics("still"), tempfile::tempdir().unwrap());
+        let (load, broker) = (Load::start(&prefix), own_broker());
+        let application = Process::start(&prefix, folder.path());
+        let tail = Tail::of(&prefix);
+        tail.await_news(WITHIN);
+        let mut recoveries = Vec::new();
+        for _ in 0..if is_long() { 10 } else { 2 } {
+            std::thread::sleep(Duration::from_millis(rand::random_range(0..300)));
+            broker.stop();
+            // Transactions may take 3 s, and members be silent for 1.5 s.
+            std::thread::sleep(Duration::from_secs(4));
+            broker.go_on();
+            recoveries.push(tail.await_news(WITHIN));
+        }
+        print_recoveries("SIGSTOP and SIGCONT of the broker survived", recoveries);
+        finish(load, application, &prefix, "broker stood still");
+    }
+
+    #[test]
+    fn all_brokers_gone_for_a_while() {
+        let _one = alone();
+        let (prefix, folder) = (topics("gone"), tempfile::tempdir().unwrap());
+        let (load, broker) = (Load::start(&prefix), own_broker());
+        let application = Process::start_patient(&prefix, folder.path(), bootstrap());
+        let tail = Tail::of(&prefix);
+        tail.await_news(WITHIN);
+        let (memory, cpu) = (application.memory(), application.cpu_time());
+        let (outage, started) = (Duration::from_secs(if is_long() { 60 } else { 12 }), Instant::now());
+        broker.kill();
+        std::thread::sleep(outage);
+        let (cpu, grown) = (application.cpu_time() - cpu, application.memory().saturating_sub(memory) >> 20);
+        broker.start();
+        let gone = started.elapsed();
+        let recovery = tail.await_news(WITHIN);
+        println!("all brokers gone for {gone:?}: recovery {recovery:?}; in {outage:?} {cpu:?} of processor time, {grown} MB more");
+        assert!(cpu < outage / 20, "it spins: {cpu:?}");
+        assert!(grown < 64, "it grows: {grown} MB");
+        finish(load, application, &prefix, "all brokers gone");
+    }
+
+    /// The application is behind a proxy that brings commits into trouble; the error codes that the broker gave to them.
+    fn commits_in_trouble(name: &str, trouble: Trouble) -> Vec<i16> {
+        let _one = alone();
+        let (prefix, folder) = (topics(name), tempfile::tempdir().unwrap());
+        let load = Load::start(&prefix);
+        let application = Process::start_patient(&prefix, folder.path(), &proxy().address());
+        let tail = Tail::of(&prefix);
+        tail.await_news(WITHIN);
+        let (mut recoveries, mut answers) = (Vec::new(), Vec::new());
+        for _ in 0..if is_long() { 30 } else { 5 } {
+            let started = Instant::now();
+            answers.push(proxy().make(trouble, WITHIN));
+            tail.await_news(WITHIN);
+            recoveries.push(started.elapsed());
+        }
+        print_recoveries(name, recoveries);
+        finish(load, application, &prefix, name);
+        answers
+    }
+
+    #[test]
+    fn answer_to_a_commit_is_lost() {
+        let answers = commits_in_trouble("answer-lost", Trouble::AnswerLost);
+        assert!(answers.iter().all(|answer| *answer == 0), "each commit was done, although nobody heard of it: {answers:?}");
+    }
+
+    #[test]
+    fn commit_arrives_after_the_next_transaction_began() {
+        /// PRODUCER_FENCED, INVALID_PRODUCER_EPOCH.
+        const FENCED: [i16; 2] = [90, 47];
+        let answers = commits_in_trouble("late-commit", Trouble::Late);
+        assert!(answers.iter().all(|answer| FENCED.contains(answer)), "no late commit is taken: {answers:?}");
+    }
+}

@@ -1,0 +1,93 @@
+//! The application in a process of its own, which can be killed, stopped and watched.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use streams::kafka::KafkaStreams;
+
+use super::{bootstrap, config, word_count};
+
+const PREFIX: &str = "STREAMS_KAFKA_TEST_PREFIX";
+const STATE: &str = "STREAMS_KAFKA_TEST_STATE";
+/// Milliseconds, in place of what [`config`] sets.
+const SESSION_TIMEOUT: &str = "STREAMS_KAFKA_TEST_SESSION_TIMEOUT";
+const ENDS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Counts until standard input ends, if this process is one that [`Process::start`] made. The test binary has this as its test `child`.
+pub fn run_child() {
+    let (Ok(prefix), Ok(state)) = (std::env::var(PREFIX), std::env::var(STATE)) else { return };
+    let mut config = config(&prefix, Path::new(&state));
+    if let Ok(timeout) = std::env::var(SESSION_TIMEOUT) {
+        config.consumer.insert("session.timeout.ms".into(), timeout);
+    }
+    let streams = KafkaStreams::start(&word_count(&prefix), config).unwrap();
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    assert!(streams.close(ENDS_WITHIN), "it does not end");
+}
+
+/// A process that is killed at the latest when this is dropped.
+pub struct Process(Child);
+
+impl Process {
+    pub fn start(prefix: &str, state: &Path) -> Process {
+        Process::start_with(prefix, state, &[])
+    }
+
+    /// With brokers elsewhere, and with a session timeout of Kafka's own default: who leaves the group without a word is missed for long.
+    pub fn start_patient(prefix: &str, state: &Path, servers: &str) -> Process {
+        Process::start_with(prefix, state, &[("KAFKA_BOOTSTRAP_SERVERS", servers), (SESSION_TIMEOUT, "45000")])
+    }
+
+    fn start_with(prefix: &str, state: &Path, settings: &[(&str, &str)]) -> Process {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["on_kafka::child", "--exact", "--nocapture"])
+            .env(PREFIX, prefix)
+            .env(STATE, state)
+            .env("KAFKA_BOOTSTRAP_SERVERS", bootstrap())
+            .envs(settings.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Process(child)
+    }
+
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.0.id().to_string()]).status().unwrap().success());
+    }
+
+    pub fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    /// Lets it end in order.
+    pub fn end(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success(), "it does not end in order");
+    }
+
+    /// Processor time that it has used.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        // After the name, which may hold anything: utime and stime are the 12th and 13th, in hundredths of a second.
+        let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+        Duration::from_millis(fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum())
+    }
+
+    /// Resident memory now, in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
