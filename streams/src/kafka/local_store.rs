@@ -9,12 +9,14 @@
 //! | `record` | the format: entries and the marks that end transactions, each with a check |
 //! | `segment` | the files, and going through them |
 //! | `index` | where each key's newest value is |
+//! | `recent` | where the keys were that were just read |
 //! | `log` | one store: opened, read, written |
 //! | `compaction` | room is won from the oldest segment, slice by slice |
 
 mod compaction;
 mod index;
 mod log;
+mod recent;
 mod record;
 mod segment;
 #[cfg(test)]

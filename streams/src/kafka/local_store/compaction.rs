@@ -26,7 +26,7 @@ const LEAST: u64 = 64 << 10;
 #[derive(Debug, Default)]
 pub(super) struct Moved {
     /// Hash and old place, and where in the batch it is now.
-    pub(super) entries: Vec<(u32, Place, usize)>,
+    pub(super) entries: Vec<(u64, Place, usize)>,
     swept: u64,
     /// The oldest segment has nothing more.
     finished: bool,

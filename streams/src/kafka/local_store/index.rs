@@ -43,12 +43,13 @@ impl Index {
         self.len
     }
 
-    pub(super) fn hash(&self, key: &[u8]) -> u32 {
-        (self.seed.hash_one(key) >> 32) as u32
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.seed.hash_one(key)
     }
 
     /// Among the places of this hash the one that `is` is true for.
-    pub(super) fn find<E>(&self, hash: u32, mut is: impl FnMut(Place) -> Result<bool, E>) -> Result<Option<Found>, E> {
+    pub(super) fn find<E>(&self, hash: u64, mut is: impl FnMut(Place) -> Result<bool, E>) -> Result<Option<Found>, E> {
+        let hash = kept(hash);
         let mut at = self.home(hash);
         loop {
             let slot = self.slots[at];
@@ -63,7 +64,7 @@ impl Index {
     }
 
     /// The slot that holds exactly this place.
-    pub(super) fn at(&self, hash: u32, place: Place) -> Option<Found> {
+    pub(super) fn at(&self, hash: u64, place: Place) -> Option<Found> {
         let found: Result<_, std::convert::Infallible> = self.find(hash, |other| Ok(other == place));
         found.unwrap_or(None)
     }
@@ -74,12 +75,12 @@ impl Index {
     }
 
     /// A key that is not in here.
-    pub(super) fn insert(&mut self, hash: u32, place: Place) {
+    pub(super) fn insert(&mut self, hash: u64, place: Place) {
         if self.len >= self.slots.len() / 8 * 7 {
             self.grow();
         }
         self.len += 1;
-        self.put(Slot { hash, place });
+        self.put(Slot { hash: kept(hash), place });
     }
 
     /// The key that was found is no more: those after it move up.
@@ -123,6 +124,11 @@ impl Index {
     }
 }
 
+/// The part of a hash that is kept: its upper half, which also tells where it is at home.
+fn kept(hash: u64) -> u32 {
+    (hash >> 32) as u32
+}
+
 /// A key that was found, until the index is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
@@ -145,7 +151,7 @@ mod tests {
             let (mut index, mut model) = (Index::new(), BTreeMap::new());
             for (hash, key, put) in steps {
                 // The place stands for the key: its segment is the key, its offset changes.
-                let hash = u32::MAX - hash * 7_000_000;
+                let hash = u64::MAX - (u64::from(hash * 7_000_000) << 32);
                 let found = index.find(hash, |place| Ok::<_, ()>(place.segment == key)).unwrap();
                 prop_assert_eq!(found.map(|found| found.place), model.get(&(hash, key)).copied());
                 let place = Place { segment: key, offset: model.len() as u32 + 1 };

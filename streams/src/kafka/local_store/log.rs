@@ -15,11 +15,13 @@ use bytes::Bytes;
 
 use super::compaction::{Moved, Retired};
 use super::index::{Found, Index, Place};
+use super::recent::Recent;
 use super::record::{self, HEADER, Mark, Record};
 use super::segment::{self, Segment, damage};
 
 /// A segment that is longer gets a successor.
 pub(super) const SEGMENT: u64 = 16 << 20;
+const KEPT_BATCH: usize = 8 << 20;
 
 #[derive(Debug)]
 pub(super) struct Log {
@@ -37,6 +39,9 @@ pub(super) struct Log {
     /// For reading a record, and for writing a transaction.
     scratch: RefCell<Vec<u8>>,
     batch: Vec<u8>,
+    /// Bytes of changes in the last transaction.
+    written: u64,
+    recent: RefCell<Recent>,
 }
 
 impl Log {
@@ -55,6 +60,8 @@ impl Log {
             ordered: RefCell::default(),
             scratch: RefCell::default(),
             batch: Vec::new(),
+            written: 0,
+            recent: RefCell::default(),
         };
         for id in segment::list(folder)? {
             if log.segments.back().is_some_and(|last| last.id + 1 != id) {
@@ -141,20 +148,25 @@ impl Log {
 
     /// Writes a transaction: changes, in the order in which they were made, and the new position.
     pub(super) fn write<'a>(&mut self, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>, next: Option<i64>) -> io::Result<()> {
-        let mut changed = std::mem::take(&mut self.batch);
-        changed.clear();
-        for (key, value) in changes {
-            record::write_entry(&mut changed, key, value);
-        }
-        let mut batch = Vec::new();
-        let moved = self.sweep(changed.len() as u64, &mut batch)?;
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        // In proportion to what the last transaction wrote: this one's size is not known yet, and what is moved comes first.
+        let moved = self.sweep(self.written, &mut batch)?;
         let first_change = batch.len();
-        batch.extend_from_slice(&changed);
-        self.batch = changed;
+        for (key, value) in changes {
+            record::write_entry(&mut batch, key, value);
+        }
+        self.written = (batch.len() - first_change) as u64;
         record::write_mark(&mut batch, Mark { next, oldest: self.oldest_after(&moved) });
         let start = self.append(&batch)?;
         self.next = next;
-        self.take_over(&batch, first_change, start, moved)
+        self.take_over(&batch, first_change, start, moved)?;
+        self.recent.get_mut().clear();
+        // One large transaction is not to keep its memory for ever.
+        if batch.capacity() <= KEPT_BATCH {
+            self.batch = batch;
+        }
+        Ok(())
     }
 
     /// Makes room for, and writes, a batch; where it begins.
@@ -200,7 +212,10 @@ impl Log {
 
     fn set(&mut self, key: &[u8], place: Place, present: bool) -> io::Result<()> {
         let hash = self.index.hash(key);
-        match (self.find(hash, key)?, present) {
+        // Unless it was moved since.
+        let known = self.recent.get_mut().find(hash, key).and_then(|place| self.index.at(hash, place));
+        let found = if known.is_some() { known } else { self.find(hash, key)? };
+        match (found, present) {
             (Some(found), true) => self.index.replace(found, place),
             (None, true) => self.index.insert(hash, place),
             (Some(found), false) => self.index.remove(found),
@@ -216,7 +231,7 @@ impl Log {
     }
 
     /// Finds a key; its record is in the scratch buffer then.
-    fn find(&self, hash: u32, key: &[u8]) -> io::Result<Option<Found>> {
+    fn find(&self, hash: u64, key: &[u8]) -> io::Result<Option<Found>> {
         let scratch = &mut *self.scratch.borrow_mut();
         self.index.find(hash, |place| {
             self.load(place, scratch)?;
@@ -231,9 +246,9 @@ impl Log {
     }
 
     pub(super) fn get(&self, key: &[u8]) -> io::Result<Option<Bytes>> {
-        if self.find(self.index.hash(key), key)?.is_none() {
-            return Ok(None);
-        }
+        let hash = self.index.hash(key);
+        let Some(found) = self.find(hash, key)? else { return Ok(None) };
+        self.recent.borrow_mut().note(hash, key, found.place);
         let scratch = self.scratch.borrow();
         Ok(read(&scratch)?.1.map(Bytes::copy_from_slice))
     }
