@@ -70,10 +70,7 @@ impl Log {
             log.segments.push_back(Segment::open(folder, id)?);
         }
         log.retired.note_unsynced(&log.segments);
-        let last = match log.cut_tail()? {
-            Some(mark) => mark,
-            None => return Ok(log),
-        };
+        let Some(last) = log.read_all()? else { return Ok(log) };
         if log.segments.front().is_none_or(|first| first.id > last.oldest) {
             return Err(damage(format!("segment {} is missing in {}", last.oldest, folder.display())));
         }
@@ -82,62 +79,58 @@ impl Log {
             fs::remove_file(&unneeded.path)?;
         }
         log.next = last.next;
-        log.read_all()?;
         Ok(log)
     }
 
-    /// Finds the last mark. What comes after it is a transaction that was not written to its end, and is removed.
-    fn cut_tail(&mut self) -> io::Result<Option<Mark>> {
-        let (mut last, count) = (None, self.segments.len());
-        for (place, segment) in self.segments.iter_mut().enumerate() {
-            let is_last = place + 1 == count;
-            let mut end = HEADER.len() as u64;
+    /// Goes through all segments, in order; the last mark. Entries without a mark behind them are read, too: see `cut_tail`.
+    fn read_all(&mut self) -> io::Result<Option<Mark>> {
+        let mut last = None;
+        for place in 0..self.segments.len() {
+            let segment = self.segments[place].clone();
+            let (mut end, mut entries) = (HEADER.len() as u64, 0);
             let scanned = match segment.has_header()? {
                 true => segment.scan(end, u64::MAX, |offset, bytes, record| {
-                    if let Record::Mark(mark) = record {
-                        last = Some(mark);
-                        end = offset + bytes.len() as u64;
+                    match record {
+                        Record::Entry { key, value } => {
+                            entries += 1;
+                            self.set(key, here(segment.id, offset)?, value.is_some())?;
+                        }
+                        Record::Mark(mark) => {
+                            last = Some(mark);
+                            end = offset + bytes.len() as u64;
+                        }
                     }
                     Ok(())
                 })?,
                 false => Err(segment::NoRecord { offset: 0, what: "no header" }),
             };
+            self.segments[place].entries = entries;
             let what = match scanned {
                 Ok(at) if at == end => continue,
                 Ok(_) => "a transaction without its end",
                 Err(no_record) => no_record.what,
             };
-            // Of a transaction that was being written, nothing can follow.
-            if !is_last || segment.has_mark_after(end)? {
-                return Err(damage(format!("{what} after {end} of {}", segment.path.display())));
-            }
-            tracing::info!(segment = %segment.path.display(), end, bytes = segment.len - end, "A local store's unfinished transaction is dropped.");
-            match segment.has_header()? {
-                true => segment.cut(end)?,
-                false => {
-                    fs::remove_file(&segment.path)?;
-                    self.segments.pop_back();
-                    break;
-                }
-            }
+            self.cut_tail(place, end, what)?;
+            return self.read_all();
         }
         Ok(last)
     }
 
-    fn read_all(&mut self) -> io::Result<()> {
-        for place in 0..self.segments.len() {
-            let segment = self.segments[place].clone();
-            let mut entries = 0;
-            let scanned = segment.scan(HEADER.len() as u64, u64::MAX, |offset, _, record| {
-                if let Record::Entry { key, value } = record {
-                    entries += 1;
-                    self.set(key, here(segment.id, offset)?, value.is_some())?;
-                }
-                Ok(())
-            })?;
-            scanned.map_err(|no_record| damage(format!("{} at {} of {}", no_record.what, no_record.offset, segment.path.display())))?;
-            self.segments[place].entries = entries;
+    /// Removes what comes after the last mark: a transaction that was not written to its end. Behind such a one there is nothing.
+    fn cut_tail(&mut self, place: usize, end: u64, what: &str) -> io::Result<()> {
+        let is_last = place + 1 == self.segments.len();
+        let segment = &mut self.segments[place];
+        if !is_last || segment.has_mark_after(end)? {
+            return Err(damage(format!("{what} after {end} of {}", segment.path.display())));
         }
+        tracing::info!(segment = %segment.path.display(), end, bytes = segment.len.saturating_sub(end), "A local store's unfinished transaction is dropped.");
+        if segment.has_header()? {
+            segment.cut(end)?;
+        } else {
+            fs::remove_file(&segment.path)?;
+            self.segments.pop_back();
+        }
+        self.index = Index::new();
         Ok(())
     }
 
