@@ -5,6 +5,7 @@
 #[path = "../../concord/src/allocator.rs"]
 mod allocator;
 mod feed;
+mod kafka_merge;
 mod latency;
 mod merge;
 mod process;
@@ -15,7 +16,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     about = "Benchmarks of Concord",
-    after_help = "Examples:\n  cargo run --release -p bench -- topology\n  cargo run --release -p bench -- merge --records 1000000\n  cargo build --release -p concord && cargo run --release -p bench -- latency"
+    after_help = "Examples:\n  cargo run --release -p bench -- topology\n  cargo run --release -p bench -- merge --records 1000000\n  ./scripts/kafka.sh && cargo run --release -p bench -- kafka-merge\n  cargo build --release -p concord && cargo run --release -p bench -- latency"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -28,6 +29,11 @@ enum Command {
     Topology(topology_bench::Args),
     /// The same for a one-stage merge: two inputs, keyed by e-mail, field by field, unchanged dropped
     Merge(merge::Args),
+    /// The same merge on Apache Kafka, exactly once, beside a bare copy through librdkafka; each client is a process of its own
+    KafkaMerge(kafka_merge::Args),
+    /// A client of `kafka-merge`
+    #[command(hide = true)]
+    KafkaClient(kafka_merge::ClientArgs),
     /// How long an edit takes to the other side, both ways, with the real binary
     Latency(latency::Args),
 }
@@ -37,6 +43,8 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Topology(args) => topology_bench::run(&args),
         Command::Merge(args) => merge::run(&args),
+        Command::KafkaMerge(args) => kafka_merge::run(&args),
+        Command::KafkaClient(args) => kafka_merge::run_client(&args),
         Command::Latency(args) => latency::run(&args),
     }
 }

@@ -21,11 +21,11 @@ pub struct Args {
 }
 
 const BATCH: usize = 2_000;
-const INPUTS: [&str; 2] = ["product", "stripe"];
+pub const INPUTS: [&str; 2] = ["product", "stripe"];
 const STORE: &str = "merged";
 
 #[derive(Clone)]
-struct Avro(AvroCodec<SourceCustomer>);
+pub struct Avro(pub AvroCodec<SourceCustomer>);
 
 impl Serde<SourceCustomer> for Avro {
     fn serialize(&self, _topic: &str, value: &SourceCustomer) -> Result<Option<Vec<u8>>, SerdeError> {
@@ -51,13 +51,7 @@ impl Processor<String, SourceCustomer> for Merge {
         };
         let newer = record.value.look >= merged.look;
         let (Some(have), Some(new)) = (&mut merged.fields, record.value.fields) else { return Ok(()) };
-        let before = have.clone();
-        for (field, value) in new.values() {
-            if newer || have.get(&field).is_empty() {
-                have.set(&field, value);
-            }
-        }
-        if *have == before {
+        if !take_over(have, new, newer) {
             return Ok(());
         }
         merged.look = merged.look.max(record.value.look);
@@ -67,7 +61,42 @@ impl Processor<String, SourceCustomer> for Merge {
     }
 }
 
-fn customer(key: usize, n: usize) -> SourceCustomer {
+/// Takes over the values that win; whether one of them is another than before.
+fn take_over(have: &mut CustomerFields, new: CustomerFields, newer: bool) -> bool {
+    fn field<T: PartialEq>(have: &mut Option<T>, new: Option<T>, newer: bool) -> bool {
+        let changes = new.is_some() && (newer || have.is_none()) && *have != new;
+        if changes {
+            *have = new;
+        }
+        changes
+    }
+    let text = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let mut changed = field(&mut have.name, text(new.name), newer);
+    changed |= field(&mut have.email, text(new.email), newer);
+    changed |= field(&mut have.phone, text(new.phone), newer);
+    changed |= field(&mut have.address, new.address, newer);
+    for (key, value) in new.attributes.into_iter().filter(|(_, value)| !value.is_empty()) {
+        let old = have.attributes.get(&key);
+        if (newer || old.is_none()) && old != Some(&value) {
+            have.attributes.insert(key, value);
+            changed = true;
+        }
+    }
+    changed
+}
+
+/// The topology: the topics of the inputs, and the one of the output.
+pub fn topology<'a>(avro: &Avro, inputs: impl IntoIterator<Item = &'a str>, output: &str) -> anyhow::Result<Topology> {
+    let mut topology = Topology::new();
+    topology.add_source("inputs", StringSerde, avro.clone(), inputs)?;
+    let merge = avro.clone();
+    topology.add_processor("merge", move || Merge(merge.clone()), ["inputs"])?;
+    topology.add_state_store(StoreBuilder::key_value(STORE), ["merge"])?;
+    topology.add_sink("unified", output, StringSerde, avro.clone(), ["merge"])?;
+    Ok(topology)
+}
+
+pub fn customer(key: usize, n: usize) -> SourceCustomer {
     let fields = CustomerFields {
         name: Some(format!("Customer Number {key}")),
         email: Some(format!("customer{key}@example.com")),
@@ -116,13 +145,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
     let folder = tempfile::tempdir()?;
     let log = open(folder.path(), args.partitions)?;
-    let avro = Avro(codec.clone());
-    let mut topology = Topology::new();
-    topology.add_source("inputs", StringSerde, avro.clone(), INPUTS)?;
-    let merge = avro.clone();
-    topology.add_processor("merge", move || Merge(merge.clone()), ["inputs"])?;
-    topology.add_state_store(StoreBuilder::key_value(STORE), ["merge"])?;
-    topology.add_sink("unified", "unified", StringSerde, avro, ["merge"])?;
+    let topology = topology(&Avro(codec.clone()), INPUTS, "unified")?;
     let _streams = log.start(&topology, StreamsConfig::new("bench"))?;
     let cpu = process::cpu_time();
     let started = Instant::now();

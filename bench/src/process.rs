@@ -2,24 +2,40 @@
 
 use std::{fs, path::Path, time::Duration};
 
-/// Most resident memory so far, in MB.
+/// Most resident memory of this process so far, in MB.
 pub fn peak_resident_mb() -> f64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    peak_resident_mb_of("self")
+}
+
+/// The same of another process, by its id.
+pub fn peak_resident_mb_of(process: &str) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let kb = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
     kb.unwrap_or(0.0) / 1024.0
 }
 
-/// User and system time of all threads.
+/// User and system time of all threads of this process.
 pub fn cpu_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    cpu_time_of("self")
+}
+
+/// The same of another process, by its id.
+pub fn cpu_time_of(process: &str) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // Behind the command's closing bracket; utime and stime are the 12th and 13th from there, in hundredths of a second.
     let ticks: u64 =
         stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
 }
 
-/// Bytes of a folder's files, in MB.
+/// Bytes of a folder's files and of those in folders below it, in MB.
 pub fn folder_mb(folder: &Path) -> f64 {
-    let bytes: u64 = fs::read_dir(folder).into_iter().flatten().filter_map(|entry| entry.ok()?.metadata().ok()).map(|m| m.len()).sum();
-    bytes as f64 / 1e6
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => folder_mb(&entry.path()),
+            Ok(metadata) => metadata.len() as f64 / 1e6,
+            Err(_) => 0.0,
+        })
+        .sum()
 }

@@ -17,7 +17,8 @@
 //! | `test_driver` | [`TopologyTestDriver`] |
 //! | [`embedded`] | the log and the driver on SQLite |
 //! | [`kafka`] | the driver on Apache Kafka, exactly once |
-//! | `client`, `guard`, `sqlite_range` | what the drivers share: states, panics, stores in SQLite |
+//! | `client`, `guard`, `folder_lock` | what the drivers share: states, panics, one process per folder |
+//! | `sqlite_range` | a page of a store that is in SQLite |
 
 pub mod embedded;
 pub mod kafka;

@@ -1,4 +1,4 @@
-//! One page of a store's entries from a SQLite table, for the drivers that keep their stores in one.
+//! One page of a store's entries from a SQLite table, in order of key.
 
 use std::ops::Bound;
 

@@ -214,8 +214,10 @@ mod on_kafka {
 
     /// The files of the local stores.
     fn store_files(state: &Path) -> Vec<std::path::PathBuf> {
-        let tasks = fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-        let files: Vec<_> = tasks.map(|task| task.join("stores.sqlite")).filter(|file| file.exists()).collect();
+        let folders =
+            |path: &Path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect::<Vec<_>>();
+        let stores = folders(state).into_iter().flat_map(|task| folders(&task));
+        let files: Vec<_> = stores.flat_map(|store| fs::read_dir(store).unwrap()).map(|entry| entry.unwrap().path()).collect();
         assert!(!files.is_empty());
         files
     }
@@ -245,10 +247,10 @@ mod on_kafka {
         for file in store_files(&state) {
             let mut bytes = fs::read(&file).unwrap();
             let end = bytes.len();
-            bytes[4_096..end].fill(0x5a);
+            bytes[end / 4..end / 2].fill(0x5a);
             fs::write(file, bytes).unwrap();
         }
-        run("pages of the state damaged");
+        run("a part of the state damaged");
         fs::remove_dir_all(&state).unwrap();
         copy(backup.path(), &state);
         run("older copy of the state");

@@ -87,8 +87,9 @@ pub(super) fn consumer<C: ConsumerContext, T: FromClientConfigAndContext<C>>(
         ("enable.auto.commit", "false"),
         ("enable.auto.offset.store", "false"),
         ("auto.offset.reset", "earliest"),
-        // Bounded memory; without the short pause a partition whose queue was full once would wait for a second.
-        ("queued.max.messages.kbytes", "16384"),
+        // Bounded memory: a short record in a queue takes five times its size. Without the short pause a partition whose queue was full
+        // once would wait for a second.
+        ("queued.max.messages.kbytes", "4096"),
         ("fetch.queue.backoff.ms", "5"),
     ];
     let mut users = config.consumer.clone();
@@ -112,7 +113,7 @@ pub(super) fn restore_consumer<T: FromClientConfigAndContext<Plain>>(
         ("enable.partition.eof", "true"),
         // The end of a changelog is told with the answer to a fetch, which is not to wait for more.
         ("fetch.wait.max.ms", "10"),
-        ("queued.max.messages.kbytes", "16384"),
+        ("queued.max.messages.kbytes", "4096"),
         ("fetch.queue.backoff.ms", "5"),
     ];
     create(&settings(config, client_id, &ours, &BTreeMap::new()), Plain)
@@ -155,6 +156,8 @@ pub(super) fn producer<C: ClientContext, T: FromClientConfigAndContext<C>>(
         ("retry.backoff.ms", "2"),
         ("linger.ms", "2"),
         ("queue.buffering.max.kbytes", "65536"),
+        // Short records: their number is what takes memory.
+        ("queue.buffering.max.messages", "20000"),
     ];
     create(&settings(config, client_id, &ours, &config.producer), context)
 }

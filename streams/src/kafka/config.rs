@@ -62,8 +62,6 @@ pub struct KafkaStreamsConfig {
     pub producer: BTreeMap<String, String>,
     /// How long a call to the brokers is repeated before the thread gives up and starts anew.
     pub api_timeout: Duration,
-    /// Page cache of a task's local store, in bytes.
-    pub state_cache_bytes: usize,
     /// What becomes of records that fail.
     pub task: TaskConfig,
     /// What becomes of tasks that fail.
@@ -93,7 +91,6 @@ impl KafkaStreamsConfig {
             consumer: BTreeMap::new(),
             producer: BTreeMap::new(),
             api_timeout: Duration::from_secs(60),
-            state_cache_bytes: 8 << 20,
             task: TaskConfig::default(),
             uncaught: Arc::new(|_| UncaughtResponse::ReplaceThread),
             first_pause: Duration::from_millis(200),

@@ -78,9 +78,9 @@ pub enum KafkaStreamsError {
         task: TaskId,
         /// What was being done.
         action: &'static str,
-        /// SQLite's own error.
+        /// The system's own error; of the kind `InvalidData` where the content is to blame.
         #[source]
-        source: rusqlite::Error,
+        source: std::io::Error,
     },
     /// The brokers could not be reached, or refused.
     #[error("{action}: {reason}")]

@@ -128,8 +128,7 @@ impl Life<'_> {
         let topology = self.shared.topology.clone();
         let stores = &topology.subtopologies()[task.subtopology as usize].stores;
         let names: Vec<(usize, Arc<str>)> = stores.iter().map(|store| (*store, topology.stores()[*store].name.clone())).collect();
-        let config = &self.shared.config;
-        let local = LocalStore::open(self.shared.state_dir.task(task), task, &names, config.state_cache_bytes)?;
+        let local = LocalStore::open(self.shared.state_dir.task(task), task, &names)?;
         let logged = stores.iter().filter_map(|store| Some((*store, topology.stores()[*store].changelog_topic.clone()?)));
         let changelogs = logged.map(|(store, topic)| Changelog { store, topic, slot: self.next_slot() }).collect();
         let mut running = Running::new(task, starts, local, changelogs);

@@ -1,0 +1,182 @@
+//! The topics of a run: inputs in, outputs out.
+
+use super::Args;
+use crate::merge::{INPUTS, customer};
+use anyhow::Context;
+use rdkafka::{
+    ClientConfig, Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+use schemas::{AvroCodec, SourceCustomer};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const CALL: Duration = Duration::from_secs(20);
+/// Every so many keys get an edit from the past.
+const STALE_EVERY: usize = 100;
+
+pub struct Topics {
+    pub servers: String,
+    /// No other run on the same broker has it.
+    run: String,
+    args: Args,
+    codec: AvroCodec<SourceCustomer>,
+}
+
+/// What was read of an output.
+pub struct Outputs {
+    next: Vec<i64>,
+    /// Newest edit by key.
+    last: Vec<i64>,
+    oldest: i64,
+    pub count: usize,
+}
+
+impl Outputs {
+    pub fn new(args: &Args) -> Outputs {
+        let oldest = i64::try_from(args.records - args.keys).unwrap_or(i64::MAX);
+        Outputs { next: vec![0; args.partitions as usize], last: vec![0; args.keys], oldest, count: 0 }
+    }
+
+    pub fn check(&self) -> anyhow::Result<()> {
+        let wrong = self.last.iter().filter(|look| **look <= self.oldest).count();
+        anyhow::ensure!(wrong == 0, "{wrong} keys do not have their last input's value");
+        Ok(())
+    }
+}
+
+impl Topics {
+    pub fn new(servers: &str, args: Args, codec: AvroCodec<SourceCustomer>) -> anyhow::Result<Topics> {
+        let topics = Topics { servers: servers.to_owned(), run: format!("bench-{:08x}", rand::random::<u32>()), args, codec };
+        let inputs = topics.inputs();
+        topics.create(&inputs.each_ref().map(String::as_str))?;
+        Ok(topics)
+    }
+
+    pub fn name(&self, what: &str) -> String {
+        format!("{}-{what}", self.run)
+    }
+
+    pub fn inputs(&self) -> [String; 2] {
+        INPUTS.map(|input| self.name(input))
+    }
+
+    pub fn partitions(&self) -> i32 {
+        self.args.partitions
+    }
+
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.servers);
+        config
+    }
+
+    pub fn create(&self, names: &[&str]) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> = self.client().create()?;
+        let new: Vec<NewTopic<'_>> =
+            names.iter().map(|name| NewTopic::new(name, self.args.partitions, TopicReplication::Fixed(1))).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        for made in runtime.block_on(admin.create_topics(&new, &AdminOptions::new().operation_timeout(Some(CALL))))? {
+            made.map_err(|(topic, error)| anyhow::anyhow!("making {topic}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Writes all inputs: every key once before the next edit of any, each edit of a key in another input than the one before.
+    pub fn fill(&self) -> anyhow::Result<()> {
+        let mut key = 0;
+        self.write((0..self.args.records).map(|n| {
+            // A step that shares no factor with the count visits every key.
+            key = (key + 7_919) % self.args.keys;
+            (INPUTS[(n + n / self.args.keys) % 2], key, customer(key, n))
+        }))
+    }
+
+    /// Writes edits that are older than any.
+    pub fn write_stale(&self) -> anyhow::Result<()> {
+        self.write(
+            (0..self.args.keys).step_by(STALE_EVERY).map(|key| (INPUTS[0], key, SourceCustomer { look: 0, ..customer(key, usize::MAX) })),
+        )
+    }
+
+    fn write(&self, edits: impl Iterator<Item = (&'static str, usize, SourceCustomer)>) -> anyhow::Result<()> {
+        let mut config = self.client();
+        // Java's partitioner, which the driver uses too.
+        config.set("enable.idempotence", "true").set("linger.ms", "20").set("partitioner", "murmur2_random");
+        let producer: BaseProducer = config.create()?;
+        // Of today: older records would be deleted while they are read.
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+        for (n, (input, key, edit)) in edits.enumerate() {
+            let (topic, key, value) = (self.name(input), format!("customer{key}@example.com"), self.codec.encode(&edit)?);
+            let mut record = BaseRecord::to(&topic).key(&key).payload(&value).timestamp(now + n as i64);
+            while let Err((error, again)) = producer.send(record) {
+                anyhow::ensure!(matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)), "writing: {error}");
+                producer.poll(Duration::from_millis(10));
+                record = again;
+            }
+            if n % 1_000 == 0 {
+                producer.poll(Duration::ZERO);
+            }
+        }
+        producer.flush(CALL).context("writing the inputs")
+    }
+
+    /// Reads what was added to an output.
+    pub fn read_on(&self, topic: &str, outputs: &mut Outputs) -> anyhow::Result<()> {
+        let starts = outputs.next.clone();
+        self.read(topic, &starts, |message| {
+            let key = message
+                .key()
+                .and_then(|key| std::str::from_utf8(key).ok()?.strip_prefix("customer")?.split('@').next()?.parse::<usize>().ok());
+            let merged = self.codec.decode(message.payload().unwrap_or_default())?;
+            let key = key.filter(|key| *key < outputs.last.len()).context("an output with a foreign key")?;
+            outputs.last[key] = merged.look;
+            outputs.next[message.partition() as usize] = message.offset() + 1;
+            outputs.count += 1;
+            Ok(())
+        })
+    }
+
+    /// How many committed records a topic has.
+    pub fn count(&self, topic: &str) -> anyhow::Result<usize> {
+        let mut count = 0;
+        self.read(topic, &vec![0; self.args.partitions as usize], |_| {
+            count += 1;
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    fn read(
+        &self,
+        topic: &str,
+        starts: &[i64],
+        mut each: impl FnMut(&rdkafka::message::BorrowedMessage<'_>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut config = self.client();
+        config
+            .set("group.id", "reader")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create()?;
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in starts.iter().enumerate() {
+            list.add_partition_offset(topic, i32::try_from(partition)?, Offset::Offset(*next))?;
+        }
+        consumer.assign(&list)?;
+        let mut ended = 0;
+        while ended < starts.len() {
+            match consumer.poll(CALL) {
+                Some(Ok(message)) => each(&message)?,
+                Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+                Some(Err(error)) => return Err(error).context(format!("reading {topic}")),
+                None => anyhow::bail!("reading {topic} came to a halt"),
+            }
+        }
+        Ok(())
+    }
+}

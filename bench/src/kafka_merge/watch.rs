@@ -1,0 +1,163 @@
+//! A client's process, watched from outside.
+
+use super::{Args, PATIENCE, client::Role, topics::Topics};
+use crate::process;
+use anyhow::Context;
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, ChildStdout, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+const CALL: Duration = Duration::from_secs(20);
+const ASK_EVERY: Duration = Duration::from_millis(10);
+
+/// A client, killed at the latest when this is dropped. It ends when its standard input does.
+pub struct Client {
+    child: Child,
+    /// What it says, line by line, and when.
+    said: mpsc::Receiver<(String, Instant)>,
+}
+
+impl Client {
+    pub fn start(role: Role, topics: &Topics, args: &Args, name: &str, state: &Path) -> anyhow::Result<Client> {
+        let mut child = role
+            .program()?
+            .args(["--servers", &topics.servers, "--name", name])
+            .args(["--threads", &args.threads.to_string(), "--commit", &args.commit.to_string()])
+            .args(topics.inputs().iter().flat_map(|input| ["--input", input]))
+            .arg("--state")
+            .arg(state)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().context("its output")?;
+        Ok(Client { child, said: lines(stdout) })
+    }
+
+    fn id(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    pub fn peak_resident_mb(&self) -> f64 {
+        process::peak_resident_mb_of(&self.id())
+    }
+
+    /// Waits until its state is complete and it works; how long after it last said that it begins: ours as soon as it is there, Kafka
+    /// Streams again when it begins to restore.
+    pub fn wait_until_running(&self) -> anyhow::Result<Duration> {
+        let mut began = None;
+        loop {
+            let (said, at) = self.said.recv_timeout(PATIENCE).context("the client does not say that it runs")?;
+            match (said.as_str(), began) {
+                ("starting", _) => began = Some(at),
+                ("running", Some(began)) => return Ok(at - began),
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends it in order.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait()?;
+        anyhow::ensure!(status.success(), "the client ended with {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(stdout: ChildStdout) -> mpsc::Receiver<(String, Instant)> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send((line, Instant::now())).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// From the first commit that was seen to the last.
+pub struct Pace {
+    pub records: usize,
+    pub time: Duration,
+    pub cpu: Duration,
+}
+
+/// Watches a new client until it has committed all inputs.
+pub fn pace(client: &Client, topics: &Topics, group: &str) -> anyhow::Result<Pace> {
+    let progress = Progress::new(topics, group)?;
+    let mut first = None;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (done, now, cpu) = (progress.committed()?, Instant::now(), process::cpu_time_of(&client.id()));
+        if done > 0 && first.is_none() {
+            first = Some((done, now, cpu));
+        }
+        if let Some((at_first, began, cpu_then)) = first
+            && done >= progress.end
+        {
+            return Ok(Pace { records: usize::try_from(done - at_first)?, time: now - began, cpu: cpu - cpu_then });
+        }
+        anyhow::ensure!(now < deadline, "the client committed {done} of {} records in time", progress.end);
+        std::thread::sleep(ASK_EVERY);
+    }
+}
+
+/// Waits until a client has committed all inputs.
+pub fn until_committed(client: &Client, topics: &Topics, group: &str) -> anyhow::Result<()> {
+    let progress = Progress::new(topics, group)?;
+    let deadline = Instant::now() + PATIENCE;
+    while progress.committed()? < progress.end {
+        anyhow::ensure!(Instant::now() < deadline, "client {} did not commit in time", client.id());
+        std::thread::sleep(ASK_EVERY);
+    }
+    Ok(())
+}
+
+/// How far a group is in the inputs.
+struct Progress {
+    consumer: BaseConsumer,
+    inputs: TopicPartitionList,
+    /// Records of all inputs together.
+    end: i64,
+}
+
+impl Progress {
+    fn new(topics: &Topics, group: &str) -> anyhow::Result<Progress> {
+        let mut config = topics.client();
+        config.set("group.id", group);
+        let consumer: BaseConsumer = config.create()?;
+        let (mut inputs, mut end) = (TopicPartitionList::new(), 0);
+        for topic in topics.inputs() {
+            for partition in 0..topics.partitions() {
+                inputs.add_partition(&topic, partition);
+                end += consumer.fetch_watermarks(&topic, partition, CALL)?.1;
+            }
+        }
+        Ok(Progress { consumer, inputs, end })
+    }
+
+    fn committed(&self) -> anyhow::Result<i64> {
+        let Ok(answer) = self.consumer.committed_offsets(self.inputs.clone(), CALL) else { return Ok(0) };
+        let offset = |offset| match offset {
+            Offset::Offset(next) => next,
+            _ => 0,
+        };
+        Ok(answer.elements().iter().map(|element| offset(element.offset())).sum())
+    }
+}
