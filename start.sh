@@ -32,6 +32,9 @@ for arg in "$@"; do
 done
 
 . ./scripts/install.sh
+for setting in DATABASE_URL STRIPE_API_KEY STRIPE_WEBHOOK_SECRET STRIPE_API_BASE CONCORD_API_TOKEN; do
+    [ -n "${!setting-unset}" ] || die "$setting is set to nothing: give it a value, or unset it"
+done
 install_for run
 build_release
 
@@ -40,9 +43,15 @@ build_release
 export CONCORD_DATA_DIR=${CONCORD_DATA_DIR:-$PWD/.concord}
 listen=${CONCORD_LISTEN:-127.0.0.1:8000}
 sandbox_listen=${CONCORD_SANDBOX_LISTEN:-127.0.0.1:8010}
+# Where it answers on this machine.
+here=${listen/#0.0.0.0:/127.0.0.1:}
 mkdir -p "$CONCORD_DATA_DIR"
 chmod 700 "$CONCORD_DATA_DIR"
 concord_pid='' sandbox_pid='' postgres_ours=no
+
+# What is started below does not inherit it (9>&-): it is free as soon as this script is gone.
+exec 9>"$CONCORD_DATA_DIR/start.lock"
+flock -n 9 || die "another ./start.sh runs with the data folder $CONCORD_DATA_DIR: stop it, or choose another with CONCORD_DATA_DIR"
 
 stop() {
     trap '' INT TERM
@@ -63,7 +72,7 @@ trap 'stop; exit 143' TERM
 trap 'stop; exit 130' INT
 trap stop EXIT
 
-must_be_free "$listen" CONCORD_LISTEN
+must_be_free "$here" CONCORD_LISTEN
 [ -n "${STRIPE_API_KEY:-}${STRIPE_API_KEY_FILE:-}" ] || must_be_free "$sandbox_listen" CONCORD_SANDBOX_LISTEN
 
 if [ -z "${DATABASE_URL:-}${DATABASE_URL_FILE:-}" ]; then
@@ -79,33 +88,36 @@ if [ -z "${STRIPE_API_KEY:-}${STRIPE_API_KEY_FILE:-}" ]; then
     export STRIPE_API_KEY=sk_test_sandbox STRIPE_WEBHOOK_SECRET=whsec_sandbox STRIPE_API_BASE="http://$sandbox_listen"
     target/release/sandbox stripe --listen "$sandbox_listen" --state "$CONCORD_DATA_DIR/sandbox.json" \
         --key "$STRIPE_API_KEY" --rate-limit 100 --webhook-secret "$STRIPE_WEBHOOK_SECRET" \
-        --webhook-url "http://$listen/api/v1/myproduct/stripewebhook/" >>"$CONCORD_DATA_DIR/sandbox.log" 2>&1 &
+        --webhook-url "http://$here/api/v1/myproduct/stripewebhook/" >>"$CONCORD_DATA_DIR/sandbox.log" 2>&1 9>&- &
     sandbox_pid=$!
-    await_port "$sandbox_listen" "$sandbox_pid" "the sandbox Stripe (its log: $CONCORD_DATA_DIR/sandbox.log)"
+    await_port "$sandbox_listen" "$sandbox_pid" "the sandbox Stripe" "$CONCORD_DATA_DIR/sandbox.log"
 fi
 
 # Its log is for the terminal; without one, lines of JSON would stand between those that people read.
 concord_log=''
 if [ -t 2 ]; then
-    target/release/concord run &
+    target/release/concord run 9>&- &
 else
     concord_log=$CONCORD_DATA_DIR/concord.log
-    target/release/concord run 2>"$concord_log" &
+    target/release/concord run 2>"$concord_log" 9>&- &
 fi
 concord_pid=$!
-await_ready "$listen" "$concord_pid" "$concord_log"
+await_ready "$here" "$concord_pid" "$concord_log"
+
+bearer=''
+[ -z "${CONCORD_API_TOKEN:-}${CONCORD_API_TOKEN_FILE:-}" ] || bearer=' -H "authorization: Bearer $CONCORD_API_TOKEN"'
 
 {
     echo
     echo "Concord is running."
-    echo "  customers side by side   http://$listen/"
+    echo "  customers side by side   http://$here/"
     [ -z "$sandbox_pid" ] || echo "  \"in Stripe\"              http://$sandbox_listen/"
     # Not where its address is in a file: that is a secret.
     [ -z "${DATABASE_URL:-}" ] || echo "  SQL                      psql '$(public_url "$DATABASE_URL")'"
     [ -z "$concord_log" ] || echo "  log                      $concord_log"
     cat <<TXT
 Try:
-  curl -s -X POST http://$listen/api/v1/myproduct/customers/ -H 'content-type: application/json' \\
+  curl -s -X POST http://$here/api/v1/myproduct/customers/ -H 'content-type: application/json'$bearer \\
        -d '{"name":"Ada Lovelace","email":"ada@example.com"}'
   target/release/concord customers list
 Ctrl-C stops everything.

@@ -55,11 +55,11 @@ build_release() {
     cargo build --release --locked -p concord -p sandbox --bins
 }
 
-# await_port HOST:PORT PID WHAT
+# await_port HOST:PORT PID WHAT LOG
 await_port() {
     local tries=0
     until (exec 3<>"/dev/tcp/${1%:*}/${1##*:}") 2>/dev/null; do
-        kill -0 "$2" 2>/dev/null || die "$3 ended at once"
+        kill -0 "$2" 2>/dev/null || die "$3 ended at once: $(tail -n 1 "$4") (all of it: $4)"
         tries=$((tries + 1))
         [ $tries -lt 300 ] || die "$3 does not listen on $1"
         sleep 0.1

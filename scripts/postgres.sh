@@ -2,9 +2,9 @@
 
 postgres_as() {
     if [ "$(id -u)" = 0 ]; then
-        (cd / && exec setpriv --reuid="$postgres_user" --regid="$postgres_group" --clear-groups env HOME=/ "$@")
+        (cd / && exec setpriv --reuid="$postgres_user" --regid="$postgres_group" --clear-groups env HOME=/ "$@" 9>&-)
     else
-        "$@"
+        "$@" 9>&-
     fi
 }
 
@@ -29,11 +29,13 @@ start_postgres() {
         say "making a private Postgres cluster in $postgres_data"
         postgres_as "$bin/initdb" -D "$postgres_data" -U concord --auth=trust --encoding=UTF8 --no-locale >/dev/null
     fi
+    if postgres_as "$postgres_ctl" -D "$postgres_data" status >/dev/null 2>&1; then
+        # Ours is the lock on the data folder, so nobody uses it.
+        say "stopping the private Postgres cluster that a killed ./start.sh left running"
+        stop_postgres
+    fi
     local port
     port=${CONCORD_POSTGRES_PORT:-$(free_port)}
-    if postgres_as "$postgres_ctl" -D "$postgres_data" status >/dev/null 2>&1; then
-        die "the private Postgres cluster in $postgres_data runs already: is another ./start.sh running?"
-    fi
     postgres_as "$postgres_ctl" -D "$postgres_data" -w -t 60 -l "$base/postgres.log" \
         -o "-p $port -c listen_addresses=127.0.0.1 -c unix_socket_directories=$base" start >/dev/null ||
         die "Postgres did not start; its log is $base/postgres.log"

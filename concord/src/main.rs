@@ -49,6 +49,9 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if !matches!(cli.command, Command::Run) {
+        end_with_the_reader();
+    }
     let done = runtime.block_on(command(cli, env));
     // A blocking read of standard input may never end.
     runtime.shutdown_background();
@@ -60,6 +63,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A command whose output nobody reads any more (`concord … | head`) ends quietly, as others do. The standard library would let each
+/// write fail instead.
+#[allow(unsafe_code)] // A signal's default action; it takes no pointer.
+fn end_with_the_reader() {
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// Whether all went well.

@@ -82,12 +82,13 @@ impl Golden {
         let conflicts = registry.codec(&value_subject(CONFLICTS)).map_err(schema(CONFLICTS))?;
         log.create_group(GROUP, [UNIFIED, CONFLICTS]).map_err(failed)?;
         let mut places = Vec::new();
+        // Nothing was read of this log yet. (The group itself is there already, at the beginning of each partition.)
         let mut fresh = true;
         for topic in log.topics().into_iter().filter(|topic| topic.name == UNIFIED || topic.name == CONFLICTS) {
             for partition in 0..topic.partitions {
                 let tp = TopicPartition::new(topic.name.as_str(), partition);
                 let committed = log.committed(GROUP, &tp).map_err(failed)?;
-                fresh &= committed.is_none();
+                fresh &= committed.unwrap_or(0) <= log.beginning_offset(&tp).map_err(failed)?;
                 places.push(Place { next: committed.unwrap_or(0), end: log.watch(&tp).map_err(failed)?, tp });
             }
         }

@@ -118,7 +118,12 @@ pub fn routes(app: App) -> BoxedFilter<(Response,)> {
 
 // The golden tables live in the product's database.
 fn golden(app: &App) -> Result<PgPool, Response> {
-    app.pool.clone().ok_or_else(|| answer::detail(StatusCode::NOT_FOUND, "There is no database configured, so no golden tables."))
+    app.pool.clone().ok_or_else(|| {
+        answer::detail(
+            StatusCode::NOT_FOUND,
+            "No system of kind postgres is configured, so there are no golden tables. A concord.toml names every system, the product, too.",
+        )
+    })
 }
 
 /// What no route takes, in the API's own form.

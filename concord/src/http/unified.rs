@@ -18,7 +18,7 @@ async fn listed(pool: &PgPool, query: Vec<(String, String)>, systems: &[&str]) -
     known(&query, "system", systems)?;
     let limit = answer::limit(query.get("limit"))?;
     let after = match query.get("after") {
-        Some(text) => Some(text.parse::<Uuid>().map_err(|_| bad("after", "A customer id."))?),
+        Some(text) => Some(text.parse::<Uuid>().map_err(|_| bad("after", "Not a customer id."))?),
         None => None,
     };
     let email = query.get("email").map(|email| schemas::normalise_email(email).unwrap_or_default());
@@ -61,7 +61,7 @@ async fn conflicts_listed(pool: &PgPool, query: Vec<(String, String)>) -> Result
     let limit = answer::limit(query.get("limit"))?;
     known(&query, "kind", &ConflictKind::ALL.map(ConflictKind::name))?;
     let customer = match query.get("customer_id") {
-        Some(text) => Some(text.parse::<Uuid>().map_err(|_| bad("customer_id", "A customer id."))?),
+        Some(text) => Some(text.parse::<Uuid>().map_err(|_| bad("customer_id", "Not a customer id."))?),
         None => None,
     };
     let after = match query.get("after") {

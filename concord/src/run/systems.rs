@@ -63,7 +63,7 @@ fn show_topic(name: &System, engine: &Engine, parts: &mut Parts) {
     parts.add(name.as_str(), move || {
         let partitions = log.topics().into_iter().find(|of| of.name == topic).map_or(0, |of| of.partitions);
         let ends: i64 = (0..partitions).filter_map(|partition| log.end_offset(&TopicPartition::new(&*topic, partition)).ok()).sum();
-        Part::Ok(format!("{ends} records published to {topic}"))
+        Part::Ok(format!("{ends} published to {topic}"))
     });
 }
 

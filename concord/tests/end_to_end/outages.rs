@@ -140,3 +140,36 @@ async fn end_to_end_the_disk_fills_and_is_freed() {
     world.kill();
     drop(disk);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn end_to_end_an_empty_data_folder_beside_the_same_database_is_filled_anew() {
+    let mut world = World::running(Plan::usual()).await;
+    world.add(json!({"id": "ada", "name": "Ada", "email": "ada@example.com"})).await;
+    for n in 0..5 {
+        world.sql(&format!("update public.customers set name = 'Ada {n}' where id = 'ada'")).await;
+        let name = format!("Ada {n}");
+        world.until("Stripe has it", async |w: &World| w.stripe_by_email("ada@example.com").iter().any(|c| c["name"] == *name)).await;
+    }
+    let version = async |w: &World| {
+        let rows = w.rows("select version from concord.customers where email = 'ada@example.com'").await;
+        rows.first().and_then(|row| row["version"].as_i64())
+    };
+    world.until("the golden tables have it", async |w: &World| version(w).await.is_some_and(|v| v > 5)).await;
+    let before = version(&world).await;
+    world.terminate();
+    // Of the former life, and of nobody who is in any system.
+    world.sql("insert into concord.crosswalk (system, external_id, customer_id, version) select 'crm', '7', customer_id, 99 from concord.customers").await;
+    std::fs::remove_dir_all(&world.data).unwrap();
+
+    world.start().await;
+    world
+        .until("ada is in step, as in a new log", async |w: &World| {
+            let found = w.get("/api/v1/customers?email=ada@example.com").await;
+            let all = found.as_array().unwrap();
+            let in_step = |system: &str| all[0]["records"][system]["in_step"] == true;
+            all.len() == 1 && in_step("product") && in_step("stripe") && version(w).await < before
+        })
+        .await;
+    assert!(world.rows("select 1 from concord.crosswalk where system = 'crm'").await.is_empty());
+    assert_eq!(world.in_stripe().len(), 1, "she is there once");
+}

@@ -31,7 +31,22 @@ impl Body {
                 (slot, field) => slot.field().as_ref() == Some(field),
             })
         };
-        Body::parse_for(bytes, maps)
+        let body = Body::parse_for(bytes, maps)?;
+        body.lines_have_columns(table)?;
+        Ok(body)
+    }
+
+    /// A line of the address without a column of its own could not be stored.
+    fn lines_have_columns(&self, table: &Table) -> Result<(), Errors> {
+        let Some(Value::Address(address)) = self.set.get(&Field::Address) else { return Ok(()) };
+        if table.columns.iter().any(|column| column.slot == Slot::AddressJson) {
+            return Ok(());
+        }
+        let mapped = |name: &str| table.columns.iter().any(|column| matches!(&column.slot, Slot::AddressLine(line) if line.name() == name));
+        let lines = [&address.line1, &address.line2, &address.city, &address.state, &address.postal_code, &address.country];
+        let lost = LINES.iter().zip(lines).filter(|(name, line)| !line.is_empty() && !mapped(name));
+        let errors: Vec<String> = lost.map(|(name, _)| format!("{name}: the product's table has no column for this.")).collect();
+        if errors.is_empty() { Ok(()) } else { Err(Errors::from([("address".to_string(), errors)])) }
     }
 
     fn parse_for(bytes: &[u8], maps: impl Fn(&Field) -> bool) -> Result<Body, Errors> {
