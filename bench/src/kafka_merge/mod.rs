@@ -5,7 +5,8 @@
 //! from the beginning, and every output is read back and checked. With `--kafka-streams` the same merge on Kafka Streams runs too
 //! (bench/kafka-streams), with its defaults and as well tuned as we know how.
 
-// The broker of the tests: gone when this process is, however that ends.
+// The broker of the tests, who kill and stop it, too: gone when this process is, however that ends.
+#[allow(dead_code)]
 #[path = "../../../streams/tests/kafka_support/broker.rs"]
 mod broker;
 mod client;
