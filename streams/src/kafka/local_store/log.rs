@@ -2,7 +2,8 @@
 //!
 //! A transaction is appended with one write and ends in a mark, which holds the position in the changelog. So a file that ends anywhere
 //! is the store as it was after some transaction. A mark also names the oldest segment that is needed: what was moved out of older ones
-//! is before it. Opening goes through all segments, and a log that lacks something that its last mark needs is damaged.
+//! is before it. Opening goes through all segments, and a log that lacks something that its last mark needs is damaged. Marks are
+//! numbered: a segment that lost its last transactions does not fit to the next one.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
@@ -31,6 +32,8 @@ pub(super) struct Log {
     pub(super) segments: VecDeque<Segment>,
     pub(super) index: Index,
     next: Option<i64>,
+    /// The last mark's number.
+    number: u64,
     /// Up to where the oldest segment was cleared.
     pub(super) swept: u64,
     pub(super) retired: Retired,
@@ -55,6 +58,7 @@ impl Log {
             segments: VecDeque::new(),
             index: Index::new(),
             next: None,
+            number: 0,
             swept: HEADER.len() as u64,
             retired: Retired::default(),
             ordered: RefCell::default(),
@@ -78,13 +82,13 @@ impl Log {
             let Some(unneeded) = log.segments.pop_front() else { break };
             fs::remove_file(&unneeded.path)?;
         }
-        log.next = last.next;
+        (log.next, log.number) = (last.next, last.number);
         Ok(log)
     }
 
     /// Goes through all segments, in order; the last mark. Entries without a mark behind them are read, too: see `cut_tail`.
     fn read_all(&mut self) -> io::Result<Option<Mark>> {
-        let mut last = None;
+        let mut last: Option<Mark> = None;
         for place in 0..self.segments.len() {
             let segment = self.segments[place].clone();
             let (mut end, mut entries) = (HEADER.len() as u64, 0);
@@ -96,6 +100,10 @@ impl Log {
                             self.set(key, here(segment.id, offset)?, value.is_some())?;
                         }
                         Record::Mark(mark) => {
+                            if let Some(last) = last.filter(|last| last.number + 1 != mark.number) {
+                                let what = format!("transaction {} comes after {}", mark.number, last.number);
+                                return Err(damage(format!("{what} at {offset} of {}", segment.path.display())));
+                            }
                             last = Some(mark);
                             end = offset + bytes.len() as u64;
                         }
@@ -106,7 +114,8 @@ impl Log {
             };
             self.segments[place].entries = entries;
             let what = match scanned {
-                Ok(at) if at == end => continue,
+                // Only the last one may have no transactions yet.
+                Ok(at) if at == end && (end > HEADER.len() as u64 || place + 1 == self.segments.len()) => continue,
                 Ok(_) => "a transaction without its end",
                 Err(no_record) => no_record.what,
             };
@@ -150,9 +159,9 @@ impl Log {
             record::write_entry(&mut batch, key, value);
         }
         self.written = (batch.len() - first_change) as u64;
-        record::write_mark(&mut batch, Mark { next, oldest: self.oldest_after(&moved) });
+        record::write_mark(&mut batch, Mark { number: self.number + 1, next, oldest: self.oldest_after(&moved) });
         let start = self.append(&batch)?;
-        self.next = next;
+        (self.next, self.number) = (next, self.number + 1);
         self.take_over(&batch, first_change, start, moved)?;
         self.recent.get_mut().clear();
         // One large transaction is not to keep its memory for ever.

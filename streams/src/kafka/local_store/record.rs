@@ -6,15 +6,15 @@
 use std::fmt;
 
 /// Changes with the format. A segment that begins otherwise is none of ours.
-pub(super) const HEADER: [u8; 8] = *b"concord\x01";
+pub(super) const HEADER: [u8; 8] = *b"concord\x02";
 /// CRC-32 of the rest, length of the key, length of the value.
 pub(super) const HEAD: usize = 12;
 /// The value's length where there is none.
 const DELETED: u32 = u32::MAX;
 /// The key's length where the record is a mark.
 const MARK: u32 = u32::MAX;
-/// `next` and `oldest`.
-const MARK_BODY: usize = 16;
+/// `number`, `next` and `oldest`.
+const MARK_BODY: usize = 24;
 
 /// The content of the file is not what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,8 @@ impl fmt::Display for Damaged {
 /// Ends a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
+    /// One more than the mark before it has, across segments: so nothing is missing in between.
+    pub(super) number: u64,
     /// The offset in the changelog from which on it is not covered.
     pub(super) next: Option<i64>,
     /// Segments before this one are no longer needed.
@@ -53,6 +55,7 @@ pub(super) fn write_entry(buffer: &mut Vec<u8>, key: &[u8], value: Option<&[u8]>
 /// Appends a mark.
 pub(super) fn write_mark(buffer: &mut Vec<u8>, mark: Mark) {
     write(buffer, MARK, MARK_BODY as u32, |buffer| {
+        buffer.extend_from_slice(&mark.number.to_le_bytes());
         buffer.extend_from_slice(&mark.next.unwrap_or(-1).to_le_bytes());
         buffer.extend_from_slice(&u64::from(mark.oldest).to_le_bytes());
     });
@@ -85,10 +88,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Damaged> {
     let (key_len, value_len) = (number(body, 4).ok_or_else(torn)?, number(body, 8).ok_or_else(torn)?);
     let body = &body[HEAD..];
     if key_len == MARK {
-        let (Some(next), Some(oldest)) = (wide(body, 0), wide(body, 8)) else { return Err(Damaged("a mark is too short")) };
+        let (Some(number), Some(next), Some(oldest)) = (wide(body, 0), wide(body, 8), wide(body, 16)) else {
+            return Err(Damaged("a mark is too short"));
+        };
         let next = i64::from_le_bytes(next.to_le_bytes());
         let oldest = u32::try_from(oldest).map_err(|_| Damaged("a mark's segment is out of range"))?;
-        return Ok(Record::Mark(Mark { next: (next >= 0).then_some(next), oldest }));
+        return Ok(Record::Mark(Mark { number, next: (next >= 0).then_some(next), oldest }));
     }
     let (key, value) = body.split_at(key_len as usize);
     Ok(Record::Entry { key, value: (value_len != DELETED).then_some(value) })
@@ -132,7 +137,7 @@ mod tests {
             }
         }
         for next in [None, Some(0), Some(i64::MAX)] {
-            let (mark, mut bytes) = (Mark { next, oldest: 7 }, Vec::new());
+            let (mark, mut bytes) = (Mark { number: 1 << 40, next, oldest: 7 }, Vec::new());
             write_mark(&mut bytes, mark);
             assert_eq!((read(&bytes), bytes.len()), (Ok(Record::Mark(mark)), HEAD + MARK_BODY));
         }

@@ -1,6 +1,8 @@
 //! What must be true of a store's log whatever happens to it: it is the store as it was after some transaction, with that transaction's
 //! position, or it says that it is damaged.
 
+mod pieces;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -106,14 +108,23 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A log with several segments, of which the oldest ones are gone already.
-fn history(folder: &Path, transactions: i64) {
+/// A log with several segments, of which the oldest ones are gone already. It has at least so many transactions, of which the last two
+/// need the same segments; how many it has.
+fn history(folder: &Path, transactions: i64) -> i64 {
     let mut log = Log::open(folder, SMALL).unwrap();
     (1..=transactions).for_each(|n| write(&mut log, n).unwrap());
+    let mut newest = transactions;
+    while {
+        let oldest = log.segments[0].id;
+        newest += 1;
+        write(&mut log, newest).unwrap();
+        log.segments[0].id != oldest
+    } {}
     drop(log);
     // What was emptied and waited for the disk goes now.
     let log = Log::open(folder, SMALL).unwrap();
     assert!(log.segments.len() > 2 && log.segments[0].id > 1, "{:?}", files(folder));
+    newest
 }
 
 #[derive(Debug, Clone)]
@@ -188,15 +199,14 @@ fn room_is_won_while_the_keys_stay_the_same() {
 #[test]
 fn cut_off_anywhere_it_is_as_after_the_last_whole_transaction() {
     let (folder, torn) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    const TRANSACTIONS: i64 = 60;
-    history(folder.path(), TRANSACTIONS);
+    let newest = history(folder.path(), 60);
     let last = files(folder.path()).pop().unwrap();
     let mut seen = 0;
     for len in 0..=fs::metadata(&last).unwrap().len() {
         copy(folder.path(), torn.path());
         let file = File::options().write(true).open(torn.path().join(last.file_name().unwrap())).unwrap();
         file.set_len(len).unwrap();
-        let Some(at) = assert_true_or_damaged(torn.path(), TRANSACTIONS) else { continue };
+        let Some(at) = assert_true_or_damaged(torn.path(), newest) else { continue };
         assert!(at >= seen, "a longer file has more");
         seen = at;
         // It goes on from there.
@@ -205,14 +215,13 @@ fn cut_off_anywhere_it_is_as_after_the_last_whole_transaction() {
         drop(log);
         assert_eq!(assert_true_or_damaged(torn.path(), at + 1), Some(at + 1));
     }
-    assert_eq!(seen, TRANSACTIONS);
+    assert_eq!(seen, newest);
 }
 
 #[test]
 fn no_flipped_bit_is_believed() {
     let (folder, flipped) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    // Its last two transactions need the same segments.
-    history(folder.path(), 64);
+    let newest = history(folder.path(), 64);
     let (mut damaged, mut shorter) = (0, 0);
     for file in files(folder.path()) {
         let bytes = fs::read(&file).unwrap();
@@ -221,11 +230,11 @@ fn no_flipped_bit_is_believed() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1 << (at % 8);
             fs::write(flipped.path().join(file.file_name().unwrap()), bytes).unwrap();
-            match assert_true_or_damaged(flipped.path(), 64) {
+            match assert_true_or_damaged(flipped.path(), newest) {
                 None => damaged += 1,
                 // In the last transaction it looks like one that was not written to its end.
                 Some(at) => {
-                    assert_eq!(at, 63);
+                    assert_eq!(at, newest - 1);
                     shorter += 1;
                 }
             }
@@ -250,23 +259,23 @@ fn a_bit_that_flips_while_it_is_open_is_found_when_it_is_read() {
 #[test]
 fn a_missing_file_is_noticed_and_one_too_many_is_removed() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    history(folder.path(), 60);
+    let newest = history(folder.path(), 60);
     let all = files(folder.path());
     for (place, file) in all.iter().enumerate() {
         copy(folder.path(), other.path());
         fs::remove_file(other.path().join(file.file_name().unwrap())).unwrap();
-        let opened = assert_true_or_damaged(other.path(), 60);
+        let opened = assert_true_or_damaged(other.path(), newest);
         assert!(opened.is_none() || place + 1 == all.len(), "without {}", file.display());
     }
     // As after a crash in the middle of removing a log: it is never taken for a shorter one.
     copy(folder.path(), other.path());
     for file in &all[..all.len() - 1] {
         fs::remove_file(other.path().join(file.file_name().unwrap())).unwrap();
-        assert_eq!(assert_true_or_damaged(other.path(), 60), None);
+        assert_eq!(assert_true_or_damaged(other.path(), newest), None);
     }
     // As after a crash before a segment that was emptied is removed.
     let mut log = Log::open(folder.path(), SMALL).unwrap();
-    let mut n = 60;
+    let mut n = newest;
     while log.segments[0].path == all[0] {
         copy(folder.path(), other.path());
         n += 1;
