@@ -78,7 +78,7 @@ impl Log {
             && let Some(active) = self.segments.back()
         {
             self.swept = HEADER.len() as u64;
-            self.retired.waiting.push_back((oldest.path, active.id));
+            self.retired.wait(oldest.path, active.id);
         }
         self.retired.go_on()
     }
@@ -90,7 +90,7 @@ pub(super) struct Retired {
     /// They go when the segments up to this number are on the disk.
     waiting: VecDeque<(PathBuf, u32)>,
     /// Full segments that may not be on the disk yet.
-    unsynced: Vec<(u32, Arc<File>)>,
+    pub(super) unsynced: Vec<(u32, Arc<File>)>,
     syncing: Option<(u32, JoinHandle<io::Result<()>>)>,
     /// Up to this number all are on the disk.
     synced: u32,
@@ -101,6 +101,11 @@ impl Retired {
     pub(super) fn note_unsynced(&mut self, segments: &VecDeque<Segment>) {
         let full = segments.iter().take(segments.len().saturating_sub(1));
         self.unsynced.extend(full.map(|segment| (segment.id, segment.file.clone())));
+    }
+
+    /// A segment is not needed once those up to this number are on the disk.
+    pub(super) fn wait(&mut self, unneeded: PathBuf, until: u32) {
+        self.waiting.push_back((unneeded, until));
     }
 
     /// Nothing is written to this segment any more.

@@ -73,17 +73,26 @@ impl Log {
             }
             log.segments.push_back(Segment::open(folder, id)?);
         }
+        let last = log.read_all()?;
+        // Only now: the last one may be gone, and then the one before it is written to.
         log.retired.note_unsynced(&log.segments);
-        let Some(last) = log.read_all()? else { return Ok(log) };
+        let Some(last) = last else { return Ok(log) };
         if log.segments.front().is_none_or(|first| first.id > last.oldest) {
             return Err(damage(format!("segment {} is missing in {}", last.oldest, folder.display())));
         }
-        while log.segments.front().is_some_and(|first| first.id < last.oldest) {
-            let Some(unneeded) = log.segments.pop_front() else { break };
-            fs::remove_file(&unneeded.path)?;
-        }
+        log.forget_before(last.oldest);
         (log.next, log.number) = (last.next, last.number);
         Ok(log)
+    }
+
+    /// Older segments are not needed once the last mark, which says so, is on the disk.
+    fn forget_before(&mut self, oldest: u32) {
+        while self.segments.front().is_some_and(|first| first.id < oldest)
+            && let Some(unneeded) = self.segments.pop_front()
+            && let Some(active) = self.segments.back()
+        {
+            self.retired.wait(unneeded.path, active.id);
+        }
     }
 
     /// Goes through all segments, in order; the last mark. Entries without a mark behind them are read, too: see `cut_tail`.

@@ -58,3 +58,16 @@ fn a_segment_as_it_was_before_it_was_full_is_damage() {
     }
     assert!(mixtures > 5, "{mixtures}");
 }
+
+#[test]
+fn a_segment_that_is_written_to_again_is_not_taken_for_a_full_one() {
+    let folder = tempfile::tempdir().unwrap();
+    history(folder.path(), 60);
+    let active = Log::open(folder.path(), SMALL).unwrap().segments.back().unwrap().id;
+    // As after a crash in the middle of making the next one.
+    fs::write(folder.path().join(format!("{:010}.log", active + 1)), b"con").unwrap();
+    let log = Log::open(folder.path(), SMALL).unwrap();
+    assert_eq!(log.segments.back().unwrap().id, active);
+    let full: Vec<u32> = log.retired.unsynced.iter().map(|(id, _)| *id).collect();
+    assert!(!full.is_empty() && !full.contains(&active), "{full:?} wait for the disk, and {active} is not full");
+}
