@@ -152,6 +152,26 @@ mod on_kafka {
     }
 
     #[test]
+    fn what_a_processor_stores_at_its_start_is_committed_once() {
+        let (prefix, folder) = (unique("init"), tempfile::tempdir().unwrap());
+        create_topics(&[(&format!("{prefix}-left"), 3), (&format!("{prefix}-right"), 3), (&format!("{prefix}-counts"), 1)]);
+        let streams = KafkaStreams::start(&count_from_the_start(&prefix), config(&prefix, folder.path())).unwrap();
+
+        let started = |partition: i32| {
+            let changelog = read_all(&format!("{prefix}-counts-changelog"));
+            changelog.iter().filter(|record| record.partition == partition && record.key == "started").count()
+        };
+        eventually("it is committed without any input", WITHIN, || (0..3).all(|partition| started(partition) == 1));
+        // Commits of one task.
+        for n in 1..=3 {
+            produce(&format!("{prefix}-left"), [("a", "v", 1)]);
+            eventually("the record is counted", WITHIN, || counts(&prefix).last() == Some(&("a".to_owned(), n)));
+        }
+        close(&streams);
+        assert_eq!([0, 1, 2].map(started), [1, 1, 1], "the other tasks' stores are not written again");
+    }
+
+    #[test]
     fn missing_topics_are_named_and_one_process_runs_on_a_state_directory() {
         let (prefix, folder) = (unique("missing"), tempfile::tempdir().unwrap());
         create_topics(&[(&format!("{prefix}-lines"), 2), (&format!("{prefix}-counts"), 1)]);

@@ -53,7 +53,7 @@ impl Life<'_> {
 
     /// Writes the last change of each key of each store to the store's changelog.
     fn write_changelogs(&mut self) -> Result<(), Halt> {
-        for running in &self.tasks {
+        for running in self.tasks.iter().filter(|running| running.worked) {
             let Some(task) = &running.task else { continue };
             for changes in task.changes() {
                 let Some(changelog) = running.changelogs.iter().find(|changelog| changelog.store == changes.store.index) else { continue };

@@ -31,7 +31,7 @@ pub(super) struct Running {
     pub(super) missing: BTreeSet<usize>,
     /// Committed stream time.
     stream_time: i64,
-    /// Whether it was called since the last commit.
+    /// Whether it was called since the last commit, or changed its stores at its start.
     pub(super) worked: bool,
 }
 
@@ -52,7 +52,13 @@ impl Running {
         let env = Env { now: now_ms(), backing: &self.local, partitions };
         let (id, stream_time) = (self.id, self.stream_time);
         self.task = Some(guarded(id, || Task::starting_at(topology, id, config, stream_time, env))?);
+        self.note_init();
         Ok(())
+    }
+
+    /// What its processors changed when they were made is committed as the rest is: with the task's offsets.
+    fn note_init(&mut self) {
+        self.worked = self.task.as_ref().is_some_and(|task| task.changes().next().is_some());
     }
 
     /// Calls the task, if it runs.
@@ -107,6 +113,7 @@ impl Running {
         {
             let env = Env { now: now_ms(), backing: &self.local, partitions };
             guarded(self.id, || task.abort(env))?;
+            self.note_init();
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub use load::Load;
 pub use oracle::{Tail, assert_each_counted_once, await_counted, counts_so_far};
 pub use process::{Process, run_child};
 pub use proxy::{Trouble, proxy};
-pub use topology::{count_both, word_count};
+pub use topology::{count_both, count_from_the_start, word_count};
 
 /// A record as a plain consumer with `read_committed` sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

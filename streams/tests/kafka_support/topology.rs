@@ -27,12 +27,36 @@ impl Processor<String, String> for Count {
     }
 }
 
+/// Counts, and one more for each start of a task.
+struct CountFromTheStart(Count);
+
+impl Processor<String, String> for CountFromTheStart {
+    fn init(&mut self, ctx: &mut ProcessorContext<'_>) -> Result<(), ProcessorError> {
+        let key = "started".to_owned();
+        let count = self.0.0.get(ctx, &key)?.unwrap_or(0) + 1;
+        self.0.0.put(ctx, &key, &count)
+    }
+
+    fn process(&mut self, ctx: &mut ProcessorContext<'_>, record: Record<String, String>) -> Result<(), ProcessorError> {
+        self.0.process(ctx, record)
+    }
+}
+
 /// Counts keys over two topics, `<prefix>-left` and `<prefix>-right`, into `<prefix>-counts`: a task needs a partition of each.
 pub fn count_both(prefix: &str) -> Topology {
+    counted_both(prefix, || Count(KeyValueStore::new("counts", StringSerde, LongSerde)))
+}
+
+/// The same, and the store also counts the starts of its task.
+pub fn count_from_the_start(prefix: &str) -> Topology {
+    counted_both(prefix, || CountFromTheStart(Count(KeyValueStore::new("counts", StringSerde, LongSerde))))
+}
+
+fn counted_both<P: Processor<String, String> + 'static>(prefix: &str, count: impl Fn() -> P + Send + Sync + 'static) -> Topology {
     let topic = |name: &str| format!("{prefix}-{name}");
     let mut topology = Topology::new();
     topology.add_source("both", StringSerde, StringSerde, [topic("left"), topic("right")]).unwrap();
-    topology.add_processor("count", || Count(KeyValueStore::new("counts", StringSerde, LongSerde)), ["both"]).unwrap();
+    topology.add_processor("count", count, ["both"]).unwrap();
     topology.add_state_store(StoreBuilder::key_value("counts"), ["count"]).unwrap();
     topology.add_sink("to-counts", topic("counts").as_str(), StringSerde, LongSerde, ["count"]).unwrap();
     topology
