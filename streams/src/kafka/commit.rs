@@ -9,8 +9,9 @@ use rustc_hash::FxHashMap;
 use super::KafkaStreamsError;
 use super::error::Halt;
 use super::life::Life;
+use super::local_store::Position;
 use super::progress;
-use super::running::Running;
+use super::running::{Running, now_ms};
 use super::transactions::Slot;
 use crate::{Headers, ProducerRecord, StoreChanges, Task};
 
@@ -92,6 +93,7 @@ impl Life<'_> {
 
     /// The local stores follow what is committed.
     fn apply(&mut self, ends: &FxHashMap<Slot, i64>) -> Result<(), KafkaStreamsError> {
+        let now = now_ms();
         for running in self.tasks.iter_mut().filter(|running| running.worked) {
             let Some(task) = &running.task else { continue };
             let changes: Vec<StoreChanges<'_>> = task.changes().collect();
@@ -102,7 +104,7 @@ impl Life<'_> {
                         let Some(last) = ends.get(&changelog.slot) else {
                             return Err(KafkaStreamsError::invariant(format!("no offset came back from {}", changelog.topic)));
                         };
-                        positions.push((changelog.store, last + 1));
+                        positions.push((changelog.store, Position { next: last + 1, as_of: now }));
                     }
                 }
                 running.local.commit(&changes, &positions)?;

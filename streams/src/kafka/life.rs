@@ -229,12 +229,12 @@ impl<'a> Life<'a> {
         };
         match step {
             Step::Waiting => {}
-            Step::Records { task, store, records, next, complete } => {
+            Step::Records { task, store, records, position, complete } => {
                 let Some(place) = self.tasks.iter().position(|running| running.id == task) else {
                     return Err(KafkaStreamsError::invariant(format!("task {task} is restored, and is not here")).into());
                 };
                 let running = &mut self.tasks[place];
-                running.local.restore(store, &records, next)?;
+                running.local.restore(store, &records, position)?;
                 if complete {
                     running.missing.remove(&store);
                     if running.missing.is_empty() {

@@ -36,6 +36,15 @@ use crate::folder_lock::FolderLock;
 use crate::store::is_empty_range;
 use crate::{StateBacking, StateError, StoreChanges, StoreInstance, TaskId};
 
+/// How far a store follows its changelog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    /// The offset of the first record that it does not cover.
+    pub(super) next: i64,
+    /// When no record from `next` on was yet compacted away, in milliseconds since 1970.
+    pub(super) as_of: i64,
+}
+
 /// The stores of one task.
 #[derive(Debug)]
 pub(super) struct LocalStore {
@@ -58,26 +67,31 @@ impl LocalStore {
         Ok(LocalStore { task, folder, logs, _lock: lock })
     }
 
-    /// Up to where in its changelog a store reaches: the offset of the first record that it does not cover.
-    pub(super) fn position(&self, store: usize) -> Result<Option<i64>, KafkaStreamsError> {
-        Ok(self.log(store).and_then(Log::next))
+    /// Up to where in its changelog a store reaches.
+    pub(super) fn position(&self, store: usize) -> Option<Position> {
+        self.log(store).and_then(Log::position)
     }
 
-    /// Takes over what a transaction changed, once it is committed, with the new position of each changelog.
-    pub(super) fn commit(&mut self, changes: &[StoreChanges<'_>], positions: &[(usize, i64)]) -> Result<(), KafkaStreamsError> {
+    /// Takes over what a transaction changed, once it is committed, with the new position in each changelog.
+    pub(super) fn commit(&mut self, changes: &[StoreChanges<'_>], positions: &[(usize, Position)]) -> Result<(), KafkaStreamsError> {
         for changes in changes {
             let store = changes.store.index;
-            let next = positions.iter().find(|(of, _)| *of == store).map(|(_, next)| *next);
+            let position = positions.iter().find(|(of, _)| *of == store).map(|(_, position)| *position);
             let entries = changes.entries().map(|(key, value)| (&key[..], value.as_deref()));
-            self.log_mut(store)?.write(entries, next).map_err(failed(self.task, "committing"))?;
+            self.log_mut(store)?.write(entries, position).map_err(failed(self.task, "committing"))?;
         }
         Ok(())
     }
 
     /// Takes over records of a changelog up to a position.
-    pub(super) fn restore(&mut self, store: usize, records: &[(Bytes, Option<Bytes>)], next: i64) -> Result<(), KafkaStreamsError> {
+    pub(super) fn restore(
+        &mut self,
+        store: usize,
+        records: &[(Bytes, Option<Bytes>)],
+        position: Position,
+    ) -> Result<(), KafkaStreamsError> {
         let entries = records.iter().map(|(key, value)| (&key[..], value.as_deref()));
-        self.log_mut(store)?.write(entries, Some(next)).map_err(failed(self.task, "restoring"))
+        self.log_mut(store)?.write(entries, Some(position)).map_err(failed(self.task, "restoring"))
     }
 
     /// Forgets a store's entries and its position.

@@ -10,11 +10,11 @@ use rdkafka::consumer::Consumer;
 
 use super::error::{Failure, Halt};
 use super::life::Life;
-use super::local_store::LocalStore;
+use super::local_store::{LocalStore, Position};
 use super::progress::{self, Start};
 use super::rebalance::{self, Event};
-use super::restore::Gap;
-use super::running::{Changelog, Running};
+use super::restore::{Gap, is_useless};
+use super::running::{Changelog, Running, now_ms};
 use super::{KafkaStreamsError, assignment};
 use crate::{TaskId, TopicPartition};
 
@@ -133,7 +133,7 @@ impl Life<'_> {
         let changelogs = logged.map(|(store, topic)| Changelog { store, topic, slot: self.next_slot() }).collect();
         let mut running = Running::new(task, starts, local, changelogs);
         for place in 0..running.changelogs.len() {
-            let gap = self.gap(&mut running, place)?;
+            let gap = self.gap(&mut running, place, now_ms())?;
             if gap.next < gap.end {
                 running.missing.insert(gap.store);
                 self.restorer()?.add(gap);
@@ -143,26 +143,28 @@ impl Life<'_> {
         Ok(running)
     }
 
-    /// What a store lacks. One that cannot be at that place of its changelog is emptied.
-    fn gap(&self, running: &mut Running, place: usize) -> Result<Gap, Failure> {
+    /// What a store lacks. One that cannot catch up is emptied.
+    fn gap(&self, running: &mut Running, place: usize, now: i64) -> Result<Gap, Failure> {
         let Changelog { store, topic, .. } = &running.changelogs[place];
         let task = running.id;
         // Asked for after the committed offsets: whatever was written before those were committed is before this end.
         let (begin, end) = self.shared.cluster.watermarks(&TopicPartition::new(topic.clone(), task.partition))?;
-        let next = match running.local.position(*store)? {
-            Some(next) if (begin..=end).contains(&next) => next,
-            position => {
-                if let Some(next) = position {
-                    tracing::warn!(%task, topic = &**topic, next, begin, end, "A local store is not of this changelog; it is restored anew.");
-                }
+        let known = running.local.position(*store);
+        let useless = known.and_then(|position| is_useless(position, begin, end, now));
+        if let Some(reason) = useless {
+            tracing::warn!(%task, topic = &**topic, ?known, begin, end, reason, "A local store is restored anew.");
+        }
+        let Position { next, as_of } = match known.filter(|_| useless.is_none()) {
+            Some(position) => position,
+            None => {
                 running.local.clear(*store)?;
-                begin
+                Position { next: begin, as_of: now }
             }
         };
         if next == end {
-            running.local.restore(*store, &[], next)?;
+            running.local.restore(*store, &[], Position { next, as_of: now })?;
         }
-        Ok(Gap { task, store: *store, topic: topic.clone(), next, end })
+        Ok(Gap { task, store: *store, topic: topic.clone(), next, as_of, end, asked: now })
     }
 
     /// A changelog lost its beginning while it was read.
@@ -171,7 +173,7 @@ impl Life<'_> {
         let mut running = self.tasks.swap_remove(place);
         running.local.clear(store)?;
         let changelog = running.changelogs.iter().position(|changelog| changelog.store == store);
-        let gap = changelog.map(|changelog| self.gap(&mut running, changelog)).transpose()?;
+        let gap = changelog.map(|changelog| self.gap(&mut running, changelog, now_ms())).transpose()?;
         running.missing.remove(&store);
         if let Some(gap) = gap.filter(|gap| gap.next < gap.end) {
             running.missing.insert(store);

@@ -15,6 +15,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::clients::{self, Plain};
+use super::local_store::Position;
+use super::topics::TOMBSTONES_STAY;
 use super::{KafkaStreamsConfig, KafkaStreamsError};
 use crate::TaskId;
 
@@ -34,8 +36,23 @@ pub(super) struct Gap {
     pub(super) topic: Arc<str>,
     /// First offset that is not covered.
     pub(super) next: i64,
+    /// When nothing of what is to be read was compacted away yet.
+    pub(super) as_of: i64,
     /// What is before this is to be restored.
     pub(super) end: i64,
+    /// When that was the end.
+    pub(super) asked: i64,
+}
+
+/// Why a store at this position cannot catch up with a changelog that goes from `begin` to `end`, if it cannot. What is left of the time
+/// that tombstones stay is for reading them.
+pub(super) fn is_useless(position: Position, begin: i64, end: i64, now: i64) -> Option<&'static str> {
+    let age = Duration::from_millis(now.abs_diff(position.as_of));
+    match position.next {
+        next if !(begin..=end).contains(&next) => Some("it is not of this changelog"),
+        next if next < end && age > TOMBSTONES_STAY / 2 => Some("deletions that it lacks may be compacted away"),
+        _ => None,
+    }
 }
 
 /// What a step brought.
@@ -43,8 +60,8 @@ pub(super) struct Gap {
 pub(super) enum Step {
     /// Nothing yet.
     Waiting,
-    /// These records, up to `next`; the store is complete if it says so.
-    Records { task: TaskId, store: usize, records: Vec<(Bytes, Option<Bytes>)>, next: i64, complete: bool },
+    /// These records, up to this position; the store is complete if it says so.
+    Records { task: TaskId, store: usize, records: Vec<(Bytes, Option<Bytes>)>, position: Position, complete: bool },
     /// The changelog does not reach back to where the store is.
     TooOld { task: TaskId, store: usize },
 }
@@ -162,7 +179,8 @@ impl Restorer {
             }
         }
         self.publish();
-        Ok(Step::Records { task: gap.task, store: gap.store, records, next, complete })
+        let position = Position { next, as_of: if complete { gap.asked } else { gap.as_of } };
+        Ok(Step::Records { task: gap.task, store: gap.store, records, position, complete })
     }
 
     /// Whether no transaction that began before the gap's end is open.
@@ -200,5 +218,23 @@ impl Restorer {
     fn publish(&self) {
         let remaining: i64 = self.gaps.iter().map(|gap| gap.end - gap.next).sum();
         gauge!("kafka_stream_state_restore_remaining_records").set(remaining as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_catches_up_while_the_changelog_has_all_deletions_that_it_lacks() {
+        const HOUR: i64 = 3_600_000;
+        let written = 1_700_000_000_000;
+        let useless = |next, hours| is_useless(Position { next, as_of: written }, 10, 20, written + hours * HOUR).is_some();
+        assert!(!useless(15, 0) && !useless(15, 12), "half of a day");
+        assert!(useless(15, 13) && useless(15, 1_000));
+        assert!(!useless(20, 1_000), "it lacks nothing");
+        assert!(useless(15, -13), "a clock that was wrong");
+        assert!(useless(9, 0) && useless(21, 0), "another changelog");
+        assert!(!useless(10, 0));
     }
 }

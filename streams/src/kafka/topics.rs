@@ -8,6 +8,9 @@ use super::KafkaStreamsError;
 use super::cluster::{Cluster, TopicSpec};
 use crate::BuiltTopology;
 
+/// How long a changelog keeps the record that a key was deleted, at least.
+pub(super) const TOMBSTONES_STAY: Duration = Duration::from_hours(24);
+
 /// Checks the topics of a topology, and makes those that belong to the application.
 pub(super) fn prepare(topology: &BuiltTopology, cluster: &Cluster) -> Result<(), KafkaStreamsError> {
     cluster.create(&repartition_topics(topology, &cluster.topics()?)?)?;
@@ -34,7 +37,9 @@ fn repartition_topics(topology: &BuiltTopology, there: &HashMap<Arc<str>, i32>) 
 fn changelog_topics(topology: &BuiltTopology, there: &HashMap<Arc<str>, i32>) -> Result<Vec<TopicSpec>, KafkaStreamsError> {
     let widths = widths(topology, there)?;
     let stores = topology.stores().iter().filter_map(|store| Some((store.changelog_topic.clone()?, widths[store.subtopology])));
-    missing_of(stores.collect(), there, &[("cleanup.policy", "compact"), ("message.timestamp.type", "CreateTime")])
+    let tombstones_stay = TOMBSTONES_STAY.as_millis().to_string();
+    let settings = [("cleanup.policy", "compact"), ("delete.retention.ms", &tombstones_stay), ("message.timestamp.type", "CreateTime")];
+    missing_of(stores.collect(), there, &settings)
 }
 
 /// How many tasks each sub-topology has. All topics that it reads are equally wide: no assignor keeps the partitions of a task together
@@ -126,6 +131,7 @@ mod tests {
         assert_eq!(specs.len(), 1, "a store without logging has none");
         assert_eq!((&*specs[0].name, specs[0].partitions), ("app-kept-changelog", 2));
         assert!(specs[0].settings.contains(&("cleanup.policy", "compact".to_owned())));
+        assert!(specs[0].settings.contains(&("delete.retention.ms", "86400000".to_owned())));
     }
 
     #[test]

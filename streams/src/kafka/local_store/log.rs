@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::Position;
 use super::compaction::{Moved, Retired};
 use super::index::{Found, Index, Place};
 use super::recent::Recent;
@@ -31,7 +32,7 @@ pub(super) struct Log {
     /// Without gaps; the last one is written to.
     pub(super) segments: VecDeque<Segment>,
     pub(super) index: Index,
-    next: Option<i64>,
+    position: Option<Position>,
     /// The last mark's number.
     number: u64,
     /// Up to where the oldest segment was cleared.
@@ -57,7 +58,7 @@ impl Log {
             segment_bytes,
             segments: VecDeque::new(),
             index: Index::new(),
-            next: None,
+            position: None,
             number: 0,
             swept: HEADER.len() as u64,
             retired: Retired::default(),
@@ -81,7 +82,7 @@ impl Log {
             return Err(damage(format!("segment {} is missing in {}", last.oldest, folder.display())));
         }
         log.forget_before(last.oldest);
-        (log.next, log.number) = (last.next, last.number);
+        (log.position, log.number) = (last.next.map(|next| Position { next, as_of: last.as_of }), last.number);
         Ok(log)
     }
 
@@ -152,13 +153,16 @@ impl Log {
         Ok(())
     }
 
-    /// The offset in the changelog from which on it is not covered.
-    pub(super) fn next(&self) -> Option<i64> {
-        self.next
+    pub(super) fn position(&self) -> Option<Position> {
+        self.position
     }
 
     /// Writes a transaction: changes, in the order in which they were made, and the new position.
-    pub(super) fn write<'a>(&mut self, changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>, next: Option<i64>) -> io::Result<()> {
+    pub(super) fn write<'a>(
+        &mut self,
+        changes: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+        position: Option<Position>,
+    ) -> io::Result<()> {
         let mut batch = std::mem::take(&mut self.batch);
         batch.clear();
         // In proportion to what the last transaction wrote: this one's size is not known yet, and what is moved comes first.
@@ -168,9 +172,17 @@ impl Log {
             record::write_entry(&mut batch, key, value);
         }
         self.written = (batch.len() - first_change) as u64;
-        record::write_mark(&mut batch, Mark { number: self.number + 1, next, oldest: self.oldest_after(&moved) });
+        record::write_mark(
+            &mut batch,
+            Mark {
+                number: self.number + 1,
+                next: position.map(|position| position.next),
+                oldest: self.oldest_after(&moved),
+                as_of: position.map_or(0, |position| position.as_of),
+            },
+        );
         let start = self.append(&batch)?;
-        (self.next, self.number) = (next, self.number + 1);
+        (self.position, self.number) = (position, self.number + 1);
         self.take_over(&batch, first_change, start, moved)?;
         self.recent.get_mut().clear();
         // One large transaction is not to keep its memory for ever.

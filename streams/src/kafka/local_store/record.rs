@@ -6,15 +6,15 @@
 use std::fmt;
 
 /// Changes with the format. A segment that begins otherwise is none of ours.
-pub(super) const HEADER: [u8; 8] = *b"concord\x02";
+pub(super) const HEADER: [u8; 8] = *b"concord\x03";
 /// CRC-32 of the rest, length of the key, length of the value.
 pub(super) const HEAD: usize = 12;
 /// The value's length where there is none.
 const DELETED: u32 = u32::MAX;
 /// The key's length where the record is a mark.
 const MARK: u32 = u32::MAX;
-/// `number`, `next` and `oldest`.
-const MARK_BODY: usize = 24;
+/// `number`, `next`, `oldest` and `as_of`.
+const MARK_BODY: usize = 32;
 
 /// The content of the file is not what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(super) struct Mark {
     pub(super) next: Option<i64>,
     /// Segments before this one are no longer needed.
     pub(super) oldest: u32,
+    /// When everything from `next` on was still in the changelog, in milliseconds since 1970.
+    pub(super) as_of: i64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +60,7 @@ pub(super) fn write_mark(buffer: &mut Vec<u8>, mark: Mark) {
         buffer.extend_from_slice(&mark.number.to_le_bytes());
         buffer.extend_from_slice(&mark.next.unwrap_or(-1).to_le_bytes());
         buffer.extend_from_slice(&u64::from(mark.oldest).to_le_bytes());
+        buffer.extend_from_slice(&mark.as_of.to_le_bytes());
     });
 }
 
@@ -88,12 +91,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Damaged> {
     let (key_len, value_len) = (number(body, 4).ok_or_else(torn)?, number(body, 8).ok_or_else(torn)?);
     let body = &body[HEAD..];
     if key_len == MARK {
-        let (Some(number), Some(next), Some(oldest)) = (wide(body, 0), wide(body, 8), wide(body, 16)) else {
+        let (Some(number), Some(next), Some(oldest), Some(as_of)) = (wide(body, 0), wide(body, 8), wide(body, 16), wide(body, 24)) else {
             return Err(Damaged("a mark is too short"));
         };
-        let next = i64::from_le_bytes(next.to_le_bytes());
+        let (next, as_of) = (next.cast_signed(), as_of.cast_signed());
         let oldest = u32::try_from(oldest).map_err(|_| Damaged("a mark's segment is out of range"))?;
-        return Ok(Record::Mark(Mark { number, next: (next >= 0).then_some(next), oldest }));
+        return Ok(Record::Mark(Mark { number, next: (next >= 0).then_some(next), oldest, as_of }));
     }
     let (key, value) = body.split_at(key_len as usize);
     Ok(Record::Entry { key, value: (value_len != DELETED).then_some(value) })
@@ -137,7 +140,7 @@ mod tests {
             }
         }
         for next in [None, Some(0), Some(i64::MAX)] {
-            let (mark, mut bytes) = (Mark { number: 1 << 40, next, oldest: 7 }, Vec::new());
+            let (mark, mut bytes) = (Mark { number: 1 << 40, next, oldest: 7, as_of: 1_700_000_000_000 }, Vec::new());
             write_mark(&mut bytes, mark);
             assert_eq!((read(&bytes), bytes.len()), (Ok(Record::Mark(mark)), HEAD + MARK_BODY));
         }

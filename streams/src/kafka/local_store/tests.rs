@@ -54,9 +54,18 @@ fn model_after(n: i64) -> Model {
     model
 }
 
+/// A position, and a time of its own.
+fn at(next: i64) -> Position {
+    Position { next, as_of: 1_700_000_000_000 + next }
+}
+
+fn next(log: &Log) -> Option<i64> {
+    log.position().map(|position| position.next)
+}
+
 fn write(log: &mut Log, n: i64) -> io::Result<()> {
     let changes = changes(n);
-    log.write(changes.iter().map(|(key, value)| (&key[..], value.as_deref())), Some(n))
+    log.write(changes.iter().map(|(key, value)| (&key[..], value.as_deref())), Some(at(n)))
 }
 
 fn entries(log: &Log) -> Model {
@@ -82,7 +91,7 @@ fn assert_is(log: &Log, model: &Model) {
 fn assert_true_or_damaged(folder: &Path, newest: i64) -> Option<i64> {
     match Log::open(folder, SMALL) {
         Ok(log) => {
-            let at = log.next().unwrap_or(0);
+            let at = next(&log).unwrap_or(0);
             assert!(at <= newest);
             assert_is(&log, &model_after(at));
             Some(at)
@@ -155,7 +164,7 @@ proptest! {
                     let changes: Changes =
                         changes.iter().map(|(key, value)| (vec![*key % 50; *key as usize % 3], value.map(|len| vec![*key; len as usize * 4]))).collect();
                     next = Some(n as i64);
-                    log.write(changes.iter().map(|(key, value)| (&key[..], value.as_deref())), next).unwrap();
+                    log.write(changes.iter().map(|(key, value)| (&key[..], value.as_deref())), next.map(at)).unwrap();
                     apply(&mut model, &changes);
                 }
                 Step::Reopen => {
@@ -167,7 +176,7 @@ proptest! {
                     (model, next) = (Model::new(), None);
                 }
             }
-            prop_assert_eq!(log.next(), next);
+            prop_assert_eq!(log.position(), next.map(at));
             for (key, value) in &model {
                 let found = log.get(key).unwrap();
                 prop_assert_eq!(found.as_deref(), Some(&value[..]));
@@ -188,7 +197,7 @@ fn room_is_won_while_the_keys_stay_the_same() {
     let mut largest = 0;
     for n in 0..4_000u32 {
         let key = (n * 7_919 % 500).to_be_bytes();
-        log.write(std::iter::once((&key[..], Some(&[n as u8; 40][..]))), Some(i64::from(n))).unwrap();
+        log.write(std::iter::once((&key[..], Some(&[n as u8; 40][..]))), Some(at(i64::from(n)))).unwrap();
         if n > 1_000 {
             largest = largest.max(log.segments.iter().map(|segment| segment.len).sum::<u64>());
         }
@@ -251,7 +260,7 @@ fn no_flipped_bit_is_believed() {
 fn a_bit_that_flips_while_it_is_open_is_found_when_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = Log::open(folder.path(), SMALL).unwrap();
-    log.write([(&b"key"[..], Some(&b"value"[..]))].into_iter(), Some(1)).unwrap();
+    log.write([(&b"key"[..], Some(&b"value"[..]))].into_iter(), Some(at(1))).unwrap();
     let file = files(folder.path()).pop().unwrap();
     let mut bytes = fs::read(&file).unwrap();
     bytes[HEADER.len() + 16] ^= 1;
@@ -307,7 +316,7 @@ const CHILD: &str = "STREAMS_LOCAL_STORE_TEST";
 fn writing_child() {
     let Ok(folder) = std::env::var(CHILD) else { return };
     let mut log = Log::open(Path::new(&folder), SMALL).unwrap();
-    let first = log.next().unwrap_or(0) + 1;
+    let first = next(&log).unwrap_or(0) + 1;
     for n in first.. {
         write(&mut log, n).unwrap();
         // The parent may be gone.
@@ -340,7 +349,7 @@ fn killed_between_any_two_steps_it_is_as_after_a_transaction() {
         child.wait().unwrap();
         newest = told.last().unwrap_or(newest);
         let log = Log::open(folder.path(), SMALL).expect("a killed process damages nothing");
-        let at = log.next().unwrap();
+        let at = next(&log).unwrap();
         assert!(at == newest || at == newest + 1, "{newest} was written, and it is at {at}");
         if at < 3_000 {
             assert_is(&log, &model_after(at));
@@ -379,17 +388,17 @@ fn a_full_disk_refuses_a_transaction_whole_and_takes_it_later() {
     fs::write(&ballast, vec![1; 300 << 10]).unwrap();
     let mut log = Log::open(&folder, SMALL).unwrap();
     let big = vec![7; 30 << 10];
-    let put = |log: &mut Log, n: i64| log.write([(&n.to_be_bytes()[..], Some(&big[..]))].into_iter(), Some(n));
+    let put = |log: &mut Log, n: i64| log.write([(&n.to_be_bytes()[..], Some(&big[..]))].into_iter(), Some(at(n)));
     let refused = (1..).find(|n| put(&mut log, *n).is_err()).unwrap();
     let error = put(&mut log, refused).unwrap_err();
     assert!(error.kind() == ErrorKind::StorageFull && !is_damage(&error), "{error}");
-    assert_eq!(log.next(), Some(refused - 1));
+    assert_eq!(next(&log), Some(refused - 1));
     drop(log);
     let mut log = Log::open(&folder, SMALL).unwrap();
-    assert_eq!((log.next(), log.get(&refused.to_be_bytes()).unwrap()), (Some(refused - 1), None));
+    assert_eq!((next(&log), log.get(&refused.to_be_bytes()).unwrap()), (Some(refused - 1), None));
     fs::remove_file(ballast).unwrap();
     put(&mut log, refused).unwrap();
-    assert_eq!((log.next(), log.index.len() as i64), (Some(refused), refused));
+    assert_eq!((next(&log), log.index.len() as i64), (Some(refused), refused));
 }
 
 const TASK: TaskId = TaskId { subtopology: 0, partition: 3 };
@@ -410,30 +419,30 @@ fn entry(key: &'static str, value: Option<&'static str>) -> (Bytes, Option<Bytes
 fn entries_and_position_come_back_together_and_stores_are_apart() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
-    assert_eq!(store.position(1).unwrap(), None);
-    store.restore(1, &[entry("a", Some("1")), entry("b", Some("2")), entry("a", None)], 12).unwrap();
+    assert_eq!(store.position(1), None);
+    store.restore(1, &[entry("a", Some("1")), entry("b", Some("2")), entry("a", None)], at(12)).unwrap();
     drop(store);
     let mut store = open(folder.path());
-    assert_eq!((store.position(1).unwrap(), store.position(4).unwrap()), (Some(12), None));
+    assert_eq!((store.position(1), store.position(4)), (Some(at(12)), None));
     assert_eq!(store.get(&instance(1), b"a").unwrap(), None);
     let all = store.range(&instance(1), Bound::Unbounded, Bound::Unbounded, 10).unwrap();
     assert_eq!(all, [(Bytes::from_static(b"b"), Bytes::from_static(b"2"))]);
     assert_eq!(store.get(&instance(4), b"b").unwrap(), None);
     store.clear(1).unwrap();
-    assert_eq!((store.position(1).unwrap(), store.get(&instance(1), b"b").unwrap()), (None, None));
+    assert_eq!((store.position(1), store.get(&instance(1), b"b").unwrap()), (None, None));
 }
 
 #[test]
 fn a_damaged_store_is_replaced_by_an_empty_one_and_the_others_stay() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(folder.path());
-    store.restore(1, &[entry("a", Some("1"))], 12).unwrap();
-    store.restore(4, &[entry("a", Some("1"))], 7).unwrap();
+    store.restore(1, &[entry("a", Some("1"))], at(12)).unwrap();
+    store.restore(4, &[entry("a", Some("1"))], at(7)).unwrap();
     drop(store);
     let file = files(&folder.path().join(folder_name("kept"))).pop().unwrap();
     fs::write(file, vec![0x5a; 40_000]).unwrap();
     let store = open(folder.path());
-    assert_eq!((store.position(1).unwrap(), store.position(4).unwrap()), (None, Some(7)));
+    assert_eq!((store.position(1), store.position(4)), (None, Some(at(7))));
     store.destroy().unwrap();
-    assert_eq!(open(folder.path()).position(4).unwrap(), None);
+    assert_eq!(open(folder.path()).position(4), None);
 }
