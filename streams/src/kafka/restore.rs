@@ -3,6 +3,10 @@
 //! The end is the high watermark at the time of the assignment, open transactions included: a member that is gone may have left one
 //! open, and what a later member committed behind it shows only once the broker has settled it. So restoring waits until everything
 //! before that end is settled (`transaction.timeout.ms` at most), and then reads up to it.
+//!
+//! Where the last offsets before that end are no records (they end transactions, or are of aborted ones), only the consumer's word that
+//! the partition ends here tells that all is read. A new leader may say so too early. So it is believed only if it is said twice at the
+//! same place, and the partition's leader has said in between that its end is not before ours.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -55,6 +59,11 @@ pub(super) fn is_useless(position: Position, begin: i64, end: i64, now: i64) -> 
     }
 }
 
+/// Whether the partition ends at `next`, now that the consumer says so: not unless it said so of the same place before.
+fn is_end(ended_at: &mut Option<i64>, next: i64) -> bool {
+    ended_at.replace(next) == Some(next)
+}
+
 /// What a step brought.
 #[derive(Debug)]
 pub(super) enum Step {
@@ -73,6 +82,8 @@ pub(super) struct Restorer {
     reading: bool,
     /// When to ask again whether everything before that gap's end is settled.
     ask_at: Instant,
+    /// Where the partition is said to end, before the gap's end.
+    ended_at: Option<i64>,
     restored: u64,
     started: Instant,
     reported: Instant,
@@ -86,6 +97,7 @@ impl Restorer {
             gaps: VecDeque::new(),
             reading: false,
             ask_at: now,
+            ended_at: None,
             restored: 0,
             started: now,
             reported: now,
@@ -101,6 +113,7 @@ impl Restorer {
     pub(super) fn forget(&mut self, task: TaskId) -> Result<(), KafkaStreamsError> {
         if self.gaps.front().is_some_and(|gap| gap.task == task) {
             self.stop_reading()?;
+            self.ended_at = None;
         }
         self.gaps.retain(|gap| gap.task != task);
         self.publish();
@@ -126,6 +139,13 @@ impl Restorer {
         while records.len() < BATCH && next < gap.end {
             match self.consumer.poll(until.saturating_duration_since(Instant::now())) {
                 None => break,
+                Some(Ok(message)) if message.topic() != &*gap.topic || message.partition() != gap.task.partition => {
+                    tracing::debug!(
+                        topic = message.topic(),
+                        partition = message.partition(),
+                        "A record of another changelog is passed over."
+                    );
+                }
                 Some(Ok(message)) => {
                     next = message.offset() + 1;
                     let Some(key) = message.key() else {
@@ -134,9 +154,12 @@ impl Restorer {
                     };
                     records.push((Bytes::copy_from_slice(key), message.payload().map(Bytes::copy_from_slice)));
                 }
-                // Everything before the gap's end was settled when reading began, so this is at least there.
                 Some(Err(KafkaError::PartitionEOF(_))) => {
-                    at_end = true;
+                    at_end = is_end(&mut self.ended_at, next);
+                    if !at_end {
+                        // It is asked anew whether everything is settled, and read from here.
+                        self.stop_reading()?;
+                    }
                     break;
                 }
                 Some(Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange))) => {
@@ -150,6 +173,7 @@ impl Restorer {
             }
         }
         if too_old {
+            self.ended_at = None;
             self.stop_reading()?;
             self.gaps.pop_front();
             return Ok(Step::TooOld { task: gap.task, store: gap.store });
@@ -162,6 +186,7 @@ impl Restorer {
         counter!("kafka_stream_state_restore_total").increment(records.len() as u64);
         let complete = next >= gap.end || at_end;
         if complete {
+            self.ended_at = None;
             next = next.max(gap.end);
             self.stop_reading()?;
             self.gaps.pop_front();
@@ -201,9 +226,11 @@ impl Restorer {
             .and_then(|()| self.consumer.assign(&list))
             .map_err(|error| KafkaStreamsError::broker(format!("reading {}", gap.topic), error))?;
         self.reading = true;
-        self.restored = 0;
-        self.started = Instant::now();
-        self.reported = self.started;
+        if self.ended_at.is_none() {
+            self.restored = 0;
+            self.started = Instant::now();
+            self.reported = self.started;
+        }
         Ok(())
     }
 
@@ -224,6 +251,14 @@ impl Restorer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_end_is_believed_when_it_is_told_again_at_the_same_place() {
+        let mut ended_at = None;
+        assert!(!is_end(&mut ended_at, 7), "a new leader may be behind");
+        assert!(!is_end(&mut ended_at, 9), "there was more");
+        assert!(is_end(&mut ended_at, 9));
+    }
 
     #[test]
     fn a_store_catches_up_while_the_changelog_has_all_deletions_that_it_lacks() {
