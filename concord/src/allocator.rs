@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const PURGE_DELAY: sys::mi_option_t = 15;
 
 /// Memory that was freed goes back to the system after 10 ms, and not after a second: with threads that hand records to each other
-/// a second's worth of freed memory was a third of what the process held, and giving it back sooner cost no measurable time.
+/// a second's worth of freed memory was a fifth to a third of what the process held, and giving it back sooner cost no measurable time.
 /// Call it first in `main`.
 #[allow(unsafe_code)] // A setting of the C library; it takes no pointer.
 pub fn give_back_soon() {

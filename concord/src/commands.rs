@@ -4,15 +4,15 @@ use crate::{
     cli::Server,
     client::Client,
     config::{Env, Overrides},
-    show,
+    show, stdout,
 };
 use anyhow::bail;
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
 
 /// Prints one thing: as JSON for scripts, or as `text` makes it for people.
-fn print(body: &Json, as_json: bool, text: impl FnOnce(&Json) -> String) {
-    if as_json { println!("{body:#}") } else { print!("{}", text(body)) }
+fn print(body: &Json, as_json: bool, text: impl FnOnce(&Json) -> String) -> anyhow::Result<()> {
+    if as_json { stdout::print(format_args!("{body:#}\n")) } else { stdout::print(text(body)) }
 }
 
 fn list(body: &Json) -> &[Json] {
@@ -45,13 +45,18 @@ async fn pages(
 }
 
 /// The list; with a table, also how to see what is not in it. JSON has the same key in its last item.
-fn print_page((all, last): (Vec<Json>, Option<String>), as_json: bool, table: impl FnOnce(&[Json], Option<usize>) -> String) {
-    print(&Json::Array(all), as_json, |body| table(list(body), show::width()));
+fn print_page(
+    (all, last): (Vec<Json>, Option<String>),
+    as_json: bool,
+    table: impl FnOnce(&[Json], Option<usize>) -> String,
+) -> anyhow::Result<()> {
+    print(&Json::Array(all), as_json, |body| table(list(body), show::width()))?;
     if let Some(last) = last
         && !as_json
     {
         eprintln!("there are more: the next page is --after {last}; --limit shows more at once");
     }
+    Ok(())
 }
 
 fn given(pairs: Vec<(&str, Option<String>)>) -> Vec<(&str, String)> {
@@ -70,8 +75,7 @@ pub async fn list_customers(client: &Client, asked: ListCustomers, as_json: bool
     let ListCustomers { email, system, external_id, limit, after } = asked;
     let query = given(vec![("email", email), ("system", system), ("external_id", external_id), ("after", after)]);
     let found = pages(client, "/api/v1/customers", query, limit, "customer_id").await?;
-    print_page(found, as_json, show::customers);
-    Ok(())
+    print_page(found, as_json, show::customers)
 }
 
 /// `id`: a customer id, `<system>:<external id>`, or a system with its external id given, too.
@@ -95,8 +99,7 @@ pub async fn show_customer(client: &Client, id: String, external_id: Option<Stri
              `concord customers list` shows both, and finds an e-mail address with --email"
         );
     };
-    print(&body, as_json, |body| show::customer(body, show::width()));
-    Ok(())
+    print(&body, as_json, |body| show::customer(body, show::width()))
 }
 
 pub struct ListConflicts {
@@ -110,14 +113,13 @@ pub async fn conflicts(client: &Client, asked: ListConflicts, as_json: bool) -> 
     let ListConflicts { customer_id, kind, limit, after } = asked;
     let query = given(vec![("customer_id", customer_id), ("kind", kind), ("after", after)]);
     let found = pages(client, "/api/v1/conflicts", query, limit, "id").await?;
-    print_page(found, as_json, show::conflicts);
-    Ok(())
+    print_page(found, as_json, show::conflicts)
 }
 
 /// Exit code 0 while the process can do its work.
 pub async fn status(client: &Client, as_json: bool) -> anyhow::Result<bool> {
     let (status, body) = client.ask("/readyz", &[]).await?;
-    print(&body, as_json, show::status);
+    print(&body, as_json, show::status)?;
     Ok(status == 200)
 }
 

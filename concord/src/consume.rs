@@ -3,6 +3,7 @@
 use crate::{
     cli,
     config::{Config, Env, Need, Overrides},
+    stdout::written,
     topics,
 };
 use anyhow::{Context, bail};
@@ -77,18 +78,12 @@ fn print(
                 *registry = topics::registry_of(reader)?;
                 reloaded = true;
             }
-            match writeln!(out, "{}", topics::shown(registry, topic, record)) {
-                Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {
-                    *left = 0;
-                    return Ok(printed);
-                }
-                done => done?,
-            }
+            written(writeln!(out, "{}", topics::shown(registry, topic, record)))?;
             *next = record.offset + 1;
             *left -= 1;
             printed += 1;
         }
     }
-    out.flush()?;
+    written(out.flush())?;
     Ok(printed)
 }

@@ -3,6 +3,7 @@
 //! - [`cli`]: the command line; [`config`]: flags over environment over file
 //! - [`run`]: what `concord run` starts, watches and stops; [`http`]: what it serves
 //! - [`topics`], [`publish`], [`consume`]: records as JSON; [`commands`], [`client`], [`show`]: questions to a running process
+//! - [`stdout`]: where data goes
 
 mod allocator;
 mod cli;
@@ -15,6 +16,7 @@ mod publish;
 mod run;
 mod shape;
 mod show;
+mod stdout;
 mod topics;
 mod topology_command;
 mod validate;
@@ -49,27 +51,19 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if !matches!(cli.command, Command::Run) {
-        end_with_the_reader();
-    }
     let done = runtime.block_on(command(cli, env));
     // A blocking read of standard input may never end.
     runtime.shutdown_background();
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        // What a shell says of a command that SIGPIPE ended.
+        Err(error) if error.is::<stdout::NobodyReads>() => ExitCode::from(141),
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
     }
-}
-
-/// A command whose output nobody reads any more (`concord … | head`) ends quietly, as others do. The standard library would let each
-/// write fail instead.
-#[allow(unsafe_code)] // A signal's default action; it takes no pointer.
-fn end_with_the_reader() {
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// Whether all went well.

@@ -3,7 +3,7 @@
 use crate::{
     cli::{GraphFormat, TopologyCommand},
     config::{Config, Env, Need, Overrides},
-    shape,
+    shape, stdout,
 };
 use schemas::Registry;
 use std::fmt::Write;
@@ -15,11 +15,10 @@ pub fn run(command: &TopologyCommand, overrides: &Overrides, env: &Env) -> anyho
     let topology = customers::build(&shape::customers_config(&config), &Registry::new())?;
     let description = topology.describe();
     match command {
-        TopologyCommand::Describe => print!("{description}"),
-        TopologyCommand::Graph { format: GraphFormat::Mermaid } => print!("{}", mermaid(&description)),
-        TopologyCommand::Graph { format: GraphFormat::Text } => print!("{}", text(&description)),
+        TopologyCommand::Describe => stdout::print(&description),
+        TopologyCommand::Graph { format: GraphFormat::Mermaid } => stdout::print(mermaid(&description)),
+        TopologyCommand::Graph { format: GraphFormat::Text } => stdout::print(text(&description)),
     }
-    Ok(())
 }
 
 /// A Mermaid flow chart: topics are drawn once, however many nodes read or write them, and stores beside their processors.

@@ -1,6 +1,9 @@
 //! `concord validate`: is the configuration right, and can everything in it be reached?
 
-use crate::config::{Config, Env, Kind, Need, Overrides};
+use crate::{
+    config::{Config, Env, Kind, Need, Overrides},
+    stdout,
+};
 use clients::{
     postgres::{Table, message},
     stripe,
@@ -19,10 +22,8 @@ pub async fn run(overrides: &Overrides, env: &Env, offline: bool, as_json: bool)
     let config = match Config::load(overrides, env, Need::Everything) {
         Ok(config) => config,
         Err(error) if as_json => {
-            println!(
-                "{:#}",
-                json!({"ok": false, "checks": error.mistakes.iter().map(|m| json!({"what": "configuration", "error": m})).collect::<Vec<_>>()})
-            );
+            let checks: Vec<_> = error.mistakes.iter().map(|m| json!({"what": "configuration", "error": m})).collect();
+            stdout::print(format_args!("{:#}\n", json!({"ok": false, "checks": checks})))?;
             return Ok(false);
         }
         Err(error) => return Err(error.into()),
@@ -44,12 +45,12 @@ pub async fn run(overrides: &Overrides, env: &Env, offline: bool, as_json: bool)
     let ok = checks.iter().all(|check| check.error.is_none());
     if as_json {
         let checks: Vec<_> = checks.iter().map(|c| json!({"what": c.what, "error": c.error})).collect();
-        println!("{:#}", json!({"ok": ok, "checks": checks}));
+        stdout::print(format_args!("{:#}\n", json!({"ok": ok, "checks": checks})))?;
     } else {
         for check in &checks {
             match &check.error {
-                None => println!("ok     {}", check.what),
-                Some(error) => println!("WRONG  {}: {error}", check.what),
+                None => stdout::print(format_args!("ok     {}\n", check.what))?,
+                Some(error) => stdout::print(format_args!("WRONG  {}: {error}\n", check.what))?,
             }
         }
     }

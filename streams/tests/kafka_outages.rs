@@ -6,8 +6,11 @@
 mod kafka_support;
 
 mod on_kafka {
+    use std::path::Path;
     use std::sync::{Mutex, MutexGuard};
     use std::time::{Duration, Instant};
+
+    use tempfile::TempDir;
 
     use super::kafka_support::*;
 
@@ -37,11 +40,36 @@ mod on_kafka {
         run_child();
     }
 
-    /// Stops the load, and checks everything once it is counted.
-    fn finish(load: Load, application: Process, prefix: &str, what: &str) {
-        await_counted(prefix, load.stop());
-        application.end();
-        assert_each_counted_once(prefix, what);
+    /// The application under load, of which the first counts were seen.
+    struct Counting {
+        prefix: String,
+        load: Load,
+        application: Process,
+        tail: Tail,
+        _folder: TempDir,
+        _alone: MutexGuard<'static, ()>,
+    }
+
+    impl Counting {
+        /// `start`: an application on these topics and this folder.
+        fn begin(name: &str, start: impl FnOnce(&str, &Path) -> Process) -> Counting {
+            let (_alone, _folder, prefix) = (alone(), tempfile::tempdir().unwrap(), topics(name));
+            let (load, application) = (Load::start(&prefix), start(&prefix, _folder.path()));
+            let tail = Tail::of(&prefix);
+            tail.await_news(WITHIN);
+            Counting { prefix, load, application, tail, _folder, _alone }
+        }
+
+        /// Stops the load, and checks everything once it is counted.
+        fn finish(self, what: &str) {
+            await_counted(&self.prefix, self.load.stop());
+            self.application.end();
+            assert_each_counted_once(&self.prefix, what);
+        }
+    }
+
+    fn patient(prefix: &str, folder: &Path) -> Process {
+        Process::start_patient(prefix, folder, bootstrap())
     }
 
     fn print_recoveries(what: &str, mut recoveries: Vec<Duration>) {
@@ -56,12 +84,7 @@ mod on_kafka {
 
     #[test]
     fn broker_killed_at_random() {
-        let _one = alone();
-        let (prefix, folder) = (topics("killed"), tempfile::tempdir().unwrap());
-        let (load, broker) = (Load::start(&prefix), own_broker());
-        let application = Process::start_patient(&prefix, folder.path(), bootstrap());
-        let tail = Tail::of(&prefix);
-        tail.await_news(WITHIN);
+        let (counting, broker) = (Counting::begin("killed", patient), own_broker());
         let mut recoveries = Vec::new();
         for _ in 0..if is_long() { 20 } else { 2 } {
             // Anywhere in the work that goes on.
@@ -69,20 +92,15 @@ mod on_kafka {
             broker.kill();
             std::thread::sleep(BROKER_MISSED);
             broker.start();
-            recoveries.push(tail.await_news(WITHIN));
+            recoveries.push(counting.tail.await_news(WITHIN));
         }
         print_recoveries("kill -9 of the broker survived", recoveries);
-        finish(load, application, &prefix, "broker killed");
+        counting.finish("broker killed");
     }
 
     #[test]
     fn broker_stands_still_past_every_timeout() {
-        let _one = alone();
-        let (prefix, folder) = (topics("still"), tempfile::tempdir().unwrap());
-        let (load, broker) = (Load::start(&prefix), own_broker());
-        let application = Process::start(&prefix, folder.path());
-        let tail = Tail::of(&prefix);
-        tail.await_news(WITHIN);
+        let (counting, broker) = (Counting::begin("still", Process::start), own_broker());
         let mut recoveries = Vec::new();
         for _ in 0..if is_long() { 10 } else { 2 } {
             std::thread::sleep(Duration::from_millis(rand::random_range(0..300)));
@@ -90,20 +108,16 @@ mod on_kafka {
             // Transactions may take 3 s, and members be silent for 1.5 s.
             std::thread::sleep(Duration::from_secs(4));
             broker.go_on();
-            recoveries.push(tail.await_news(WITHIN));
+            recoveries.push(counting.tail.await_news(WITHIN));
         }
         print_recoveries("SIGSTOP and SIGCONT of the broker survived", recoveries);
-        finish(load, application, &prefix, "broker stood still");
+        counting.finish("broker stood still");
     }
 
     #[test]
     fn all_brokers_gone_for_a_while() {
-        let _one = alone();
-        let (prefix, folder) = (topics("gone"), tempfile::tempdir().unwrap());
-        let (load, broker) = (Load::start(&prefix), own_broker());
-        let application = Process::start_patient(&prefix, folder.path(), bootstrap());
-        let tail = Tail::of(&prefix);
-        tail.await_news(WITHIN);
+        let (counting, broker) = (Counting::begin("gone", patient), own_broker());
+        let application = &counting.application;
         let (memory, cpu) = (application.memory(), application.cpu_time());
         let (outage, started) = (Duration::from_secs(if is_long() { 60 } else { 12 }), Instant::now());
         broker.kill();
@@ -111,30 +125,25 @@ mod on_kafka {
         let (cpu, grown) = (application.cpu_time() - cpu, application.memory().saturating_sub(memory) >> 20);
         broker.start();
         let gone = started.elapsed();
-        let recovery = tail.await_news(WITHIN);
+        let recovery = counting.tail.await_news(WITHIN);
         println!("all brokers gone for {gone:?}: recovery {recovery:?}; in {outage:?} {cpu:?} of processor time, {grown} MB more");
         assert!(cpu < outage / 20, "it spins: {cpu:?}");
         assert!(grown < 64, "it grows: {grown} MB");
-        finish(load, application, &prefix, "all brokers gone");
+        counting.finish("all brokers gone");
     }
 
     /// The application is behind a proxy that brings commits into trouble; the error codes that the broker gave to them.
     fn commits_in_trouble(name: &str, trouble: Trouble) -> Vec<i16> {
-        let _one = alone();
-        let (prefix, folder) = (topics(name), tempfile::tempdir().unwrap());
-        let load = Load::start(&prefix);
-        let application = Process::start_patient(&prefix, folder.path(), &proxy().address());
-        let tail = Tail::of(&prefix);
-        tail.await_news(WITHIN);
+        let counting = Counting::begin(name, |prefix, folder| Process::start_patient(prefix, folder, &proxy().address()));
         let (mut recoveries, mut answers) = (Vec::new(), Vec::new());
         for _ in 0..if is_long() { 30 } else { 5 } {
             let started = Instant::now();
             answers.push(proxy().make(trouble, WITHIN));
-            tail.await_news(WITHIN);
+            counting.tail.await_news(WITHIN);
             recoveries.push(started.elapsed());
         }
         print_recoveries(name, recoveries);
-        finish(load, application, &prefix, name);
+        counting.finish(name);
         answers
     }
 

@@ -25,6 +25,10 @@ use std::{
 };
 use warp::{Filter, Rejection, Reply, filters::BoxedFilter, reply::Response};
 
+/// What is answered where the product's table or the golden tables beside it would be needed.
+const NO_PRODUCT: &str =
+    "No system of kind postgres is configured: there is no product, and there are no golden tables. A concord.toml names every system.";
+
 /// All that the routes use.
 pub struct App {
     /// The configured systems, as `/api/v1/systems` shows them.
@@ -118,12 +122,7 @@ pub fn routes(app: App) -> BoxedFilter<(Response,)> {
 
 // The golden tables live in the product's database.
 fn golden(app: &App) -> Result<PgPool, Response> {
-    app.pool.clone().ok_or_else(|| {
-        answer::detail(
-            StatusCode::NOT_FOUND,
-            "No system of kind postgres is configured, so there are no golden tables. A concord.toml names every system, the product, too.",
-        )
-    })
+    app.pool.clone().ok_or_else(|| answer::detail(StatusCode::NOT_FOUND, NO_PRODUCT))
 }
 
 /// What no route takes, in the API's own form.

@@ -21,6 +21,7 @@ pub struct Body {
     pub clears_attributes: bool,
 }
 
+const NO_COLUMN: &str = "The product's table has no column for this.";
 const LINES: [&str; 6] = ["line1", "line2", "city", "state", "postal_code", "country"];
 
 impl Body {
@@ -31,25 +32,15 @@ impl Body {
                 (slot, field) => slot.field().as_ref() == Some(field),
             })
         };
-        let body = Body::parse_for(bytes, maps)?;
-        body.lines_have_columns(table)?;
-        Ok(body)
+        let line = |name: &str| {
+            let has = |slot: &Slot| matches!(slot, Slot::AddressLine(line) if line.name() == name) || *slot == Slot::AddressJson;
+            table.columns.iter().any(|column| has(&column.slot))
+        };
+        Body::parse_for(bytes, maps, line)
     }
 
-    /// A line of the address without a column of its own could not be stored.
-    fn lines_have_columns(&self, table: &Table) -> Result<(), Errors> {
-        let Some(Value::Address(address)) = self.set.get(&Field::Address) else { return Ok(()) };
-        if table.columns.iter().any(|column| column.slot == Slot::AddressJson) {
-            return Ok(());
-        }
-        let mapped = |name: &str| table.columns.iter().any(|column| matches!(&column.slot, Slot::AddressLine(line) if line.name() == name));
-        let lines = [&address.line1, &address.line2, &address.city, &address.state, &address.postal_code, &address.country];
-        let lost = LINES.iter().zip(lines).filter(|(name, line)| !line.is_empty() && !mapped(name));
-        let errors: Vec<String> = lost.map(|(name, _)| format!("{name}: the product's table has no column for this.")).collect();
-        if errors.is_empty() { Ok(()) } else { Err(Errors::from([("address".to_string(), errors)])) }
-    }
-
-    fn parse_for(bytes: &[u8], maps: impl Fn(&Field) -> bool) -> Result<Body, Errors> {
+    /// `maps`: whether a field has a column; `line`: whether a line of the address has.
+    fn parse_for(bytes: &[u8], maps: impl Fn(&Field) -> bool, line: impl Fn(&str) -> bool) -> Result<Body, Errors> {
         let one = |message: String| Errors::from([("detail".to_string(), vec![message])]);
         let json: Json = serde_json::from_slice(bytes).map_err(|e| one(format!("Not JSON: {e}.")))?;
         let Json::Object(object) = json else { return Err(one("Not a JSON object.".into())) };
@@ -59,7 +50,15 @@ impl Body {
         }
         let Parsing { body, mut errors } = parsing;
         for field in body.set.keys().filter(|field| !maps(field)) {
-            errors.entry(field.to_string()).or_default().push("The product's table has no column for this.".into());
+            errors.entry(field.to_string()).or_default().push(NO_COLUMN.into());
+        }
+        if let Some(Value::Address(address)) = body.set.get(&Field::Address).filter(|_| maps(&Field::Address)) {
+            let texts = [&address.line1, &address.line2, &address.city, &address.state, &address.postal_code, &address.country];
+            let lost = LINES.iter().zip(texts).filter(|(name, text)| !text.is_empty() && !line(name));
+            let wrong: Vec<String> = lost.map(|(name, _)| format!("{name}: {NO_COLUMN}")).collect();
+            if !wrong.is_empty() {
+                errors.entry("address".to_string()).or_default().extend(wrong);
+            }
         }
         if errors.is_empty() { Ok(body) } else { Err(errors) }
     }
@@ -165,7 +164,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Body, Errors> {
-        Body::parse_for(text.as_bytes(), |field| *field != Field::Phone)
+        Body::parse_for(text.as_bytes(), |field| *field != Field::Phone, |line| line != "country")
     }
 
     #[test]
@@ -188,6 +187,15 @@ mod tests {
         assert_eq!(errors["address"].len(), 2);
         for not_a_customer in ["", "[]", "{", "\"x\""] {
             assert_eq!(parse(not_a_customer).unwrap_err().keys().collect::<Vec<_>>(), ["detail"]);
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_address_that_could_not_be_stored_is_refused() {
+        let errors = parse(r#"{"address": {"line1": "Main", "country": "GB"}}"#).unwrap_err();
+        assert_eq!(errors, Errors::from([("address".to_string(), vec![format!("country: {NO_COLUMN}")])]));
+        for stored in [r#"{"address": {"line1": "Main", "country": ""}}"#, r#"{"address": {"line1": "Main"}}"#] {
+            parse(stored).unwrap();
         }
     }
 

@@ -59,12 +59,7 @@ pub fn routes(app: BoxedFilter<(Arc<App>,)>) -> BoxedFilter<(Response,)> {
 }
 
 fn product(app: &App) -> Result<&Product, Response> {
-    let slot = app.product.as_ref().ok_or_else(|| {
-        answer::detail(
-            StatusCode::NOT_FOUND,
-            "No product (a system of kind postgres) is configured. A concord.toml names every system, the product, too.",
-        )
-    })?;
+    let slot = app.product.as_ref().ok_or_else(|| answer::detail(StatusCode::NOT_FOUND, super::NO_PRODUCT))?;
     slot.get().ok_or_else(|| answer::detail(StatusCode::SERVICE_UNAVAILABLE, "The product's table is not attached yet; see /readyz."))
 }
 
