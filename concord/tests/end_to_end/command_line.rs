@@ -199,3 +199,22 @@ async fn end_to_end_a_wrong_configuration_is_named_and_no_secret_is_shown() {
         assert!(!text.contains("sk_test_somebodyelse") && !text.contains(KEY) && !text.contains(SECRET), "{text}");
     }
 }
+
+#[test]
+fn end_to_end_output_that_nobody_reads_ends_quietly_and_a_full_disk_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let describe = |out: std::process::Stdio| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_concord"));
+        command.env_clear().current_dir(folder.path()).args(["topology", "describe"]).stdout(out).output().unwrap()
+    };
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let done = describe(writer.into());
+    assert_eq!((done.status.code(), done.stderr.as_slice()), (Some(141), &b""[..]));
+
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let done = describe(full.into());
+    let err = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(err.starts_with("error: cannot write to standard output: No space left"), "{err}");
+}
