@@ -40,8 +40,8 @@ impl Target {
         if !config.data_dir.join("log.sqlite").exists() {
             return Err(absent.context(format!("nothing runs, and there is no log in {} either", config.data_dir.display())));
         }
-        let log = Log::open(&config.data_dir, Options::default())?;
-        let registry = topics::registry_in(&log)?;
+        let log = Log::open(&config.data_dir, Options::default())?.into();
+        let registry = topics::registry_in(&log).await?;
         Ok(Target::Folder(Publisher::new(log, registry, &config.systems)))
     }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use streams::{
-    ConsumerRecord, ProducerRecord, TopicPartition,
-    embedded::{Append, Log, LogError, LogReader},
+    ConsumerRecord, Log, ProducerRecord, TopicPartition,
+    embedded::{Append, LogError, LogReader},
 };
 use topology::customers::topics::customers;
 
@@ -125,28 +125,26 @@ impl Publisher {
     }
 }
 
-/// Reads the registry back from its topic.
-pub fn replay(registry: &Registry, read: impl Fn(i64) -> Result<Vec<ConsumerRecord>, LogError>) -> anyhow::Result<()> {
-    let mut from = 0;
-    loop {
-        let records = read(from)?;
-        let Some(last) = records.last() else { return Ok(()) };
-        from = last.offset + 1;
-        for record in &records {
-            let key = record.key.as_deref().unwrap_or_default();
-            registry
-                .apply(key, record.value.as_deref())
-                .with_context(|| format!("{SCHEMAS}, offset {}: the registry's records are damaged", record.offset))?;
-        }
-    }
+/// One of the registry's records.
+fn replay(registry: &Registry, record: &ConsumerRecord) -> anyhow::Result<()> {
+    let key = record.key.as_deref().unwrap_or_default();
+    registry
+        .apply(key, record.value.as_deref())
+        .with_context(|| format!("{SCHEMAS}, offset {}: the registry's records are damaged", record.offset))
 }
 
 /// The registry that a log keeps in its topic `_schemas`. The topic must exist.
-pub fn registry_in(log: &Log) -> anyhow::Result<Registry> {
+pub async fn registry_in(log: &Log) -> anyhow::Result<Registry> {
     let registry = Registry::new();
     let tp = TopicPartition::new(SCHEMAS, 0);
-    replay(&registry, |from| log.read(&tp, from, 1_000, 1 << 20))?;
-    Ok(registry)
+    let mut replayed = Ok(());
+    let take = |record| {
+        if replayed.is_ok() {
+            replayed = replay(&registry, &record);
+        }
+    };
+    log.scan(&tp, 0, log.end_offset(&tp).await?, take).await?;
+    replayed.map(|()| registry)
 }
 
 /// Appends what was registered since the last time. To be called before anything is written with the new ids.
@@ -179,6 +177,11 @@ pub fn shown(registry: &Registry, topic: &str, record: &ConsumerRecord) -> Json 
 pub fn registry_of(reader: &LogReader) -> anyhow::Result<Registry> {
     let registry = Registry::new();
     let tp = TopicPartition::new(SCHEMAS, 0);
-    replay(&registry, |from| reader.read(&tp, from, 1_000, 1 << 20))?;
-    Ok(registry)
+    let mut from = 0;
+    loop {
+        let records = reader.read(&tp, from, 1_000, 1 << 20)?;
+        let Some(last) = records.last() else { return Ok(registry) };
+        from = last.offset + 1;
+        records.iter().try_for_each(|record| replay(&registry, record))?;
+    }
 }

@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     time::Duration,
 };
-use streams::{ProducerRecord, TopicPartition, embedded::Append, partition_for_key};
+use streams::{ConsumerRecord, Follow, ProducerRecord, TopicPartition, embedded::Append, partition_for_key};
 
 /// Publishes the reads of a backfill (or a sweep), and knows which are answered.
 ///
@@ -17,14 +17,13 @@ use streams::{ProducerRecord, TopicPartition, embedded::Append, partition_for_ke
 pub struct Slices {
     requests: Requests,
     partitions: Vec<Unanswered>,
+    /// Their results, at the same places.
+    results: Follow,
     limit: usize,
 }
 
 struct Unanswered {
     requests: TopicPartition,
-    results: TopicPartition,
-    /// Results before this are known.
-    seen: i64,
     /// Offset of each read that is not answered → its record.
     reads: BTreeMap<i64, String>,
     by_record: FxHashMap<String, VecDeque<i64>>,
@@ -38,48 +37,52 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Slices {
     /// Begins with nothing unanswered: a backfill that is resumed publishes again what its cursor does not cover.
-    pub fn new(requests: Requests) -> Result<Self, ConnectError> {
-        Slices::with_limit(requests, SLICE)
+    pub async fn new(requests: Requests) -> Result<Self, ConnectError> {
+        Slices::with_limit(requests, SLICE).await
     }
 
-    pub fn with_limit(requests: Requests, limit: usize) -> Result<Self, ConnectError> {
+    pub async fn with_limit(requests: Requests, limit: usize) -> Result<Self, ConnectError> {
+        let mut ends = Vec::new();
+        for partition in 0..requests.topics().partitions {
+            let results = TopicPartition::new(requests.topics().customers.clone(), partition);
+            let end = requests.log().end_offset(&results).await;
+            ends.push(end.map_err(ConnectError::log(format!("reading {}", requests.topics().customers)))?);
+        }
+        Slices::seen(requests, &ends, limit).await
+    }
+
+    /// Results before `seen` are known.
+    async fn seen(requests: Requests, seen: &[i64], limit: usize) -> Result<Self, ConnectError> {
         let topics = requests.topics();
-        let partitions = (0..topics.partitions).map(|partition| {
-            let results = TopicPartition::new(topics.customers.clone(), partition);
-            let seen = requests.log().end_offset(&results).map_err(ConnectError::log(format!("reading {}", topics.customers)))?;
+        let (mut partitions, mut from) = (Vec::new(), Vec::new());
+        for (partition, seen) in (0..topics.partitions).zip(seen) {
             let requests = topics.requests_at(partition);
-            Ok(Unanswered { requests, results, seen, reads: BTreeMap::new(), by_record: FxHashMap::default() })
-        });
-        let partitions = partitions.collect::<Result<_, ConnectError>>()?;
-        Ok(Slices { requests, partitions, limit: limit.max(1) })
+            partitions.push(Unanswered { requests, reads: BTreeMap::new(), by_record: FxHashMap::default() });
+            from.push((TopicPartition::new(topics.customers.clone(), partition), *seen));
+        }
+        let results = requests.log().follow(from).await.map_err(ConnectError::log(format!("reading {}", topics.customers)))?;
+        Ok(Slices { requests, partitions, results, limit: limit.max(1) })
     }
 
     /// Instead: every read that is in `requests.<system>` by now, whoever published it. `since`: the ends of `customers.<system>` before
     /// this process's runner began; what an earlier one answered and did not commit is answered again.
     pub async fn by_now(requests: Requests, since: &[i64]) -> Result<Self, ConnectError> {
-        let mut slices = Slices::new(requests)?;
+        let mut slices = Slices::seen(requests, since, SLICE).await?;
         let (log, topics, group) =
             (slices.requests.log().clone(), slices.requests.topics().clone(), runner_group(slices.requests.system()));
         let failed = || ConnectError::log(format!("reading {}", topics.requests));
-        for (partition, since) in slices.partitions.iter_mut().zip(since) {
-            partition.seen = *since;
+        for partition in &mut slices.partitions {
             let tp = partition.requests.clone();
-            let end = log.end_offset(&tp).map_err(failed())?;
-            let beginning = log.beginning_offset(&tp).map_err(failed())?;
-            let mut from = log.committed(&group, &tp).map_err(failed())?.unwrap_or(beginning).max(beginning);
-            while from < end {
-                let records = log.read(&tp, from, 1_000, 1 << 20).map_err(failed())?;
-                let Some(last) = records.last() else { break };
-                from = last.offset + 1;
-                for record in records {
-                    let Some(Ok(id)) = record.key.as_deref().map(std::str::from_utf8) else { continue };
-                    let request = record.value.and_then(|value| topics.request.decode(&value).ok());
-                    if matches!(request, Some(Request { action: Action::Read(_) })) {
-                        partition.ask(record.offset, id);
-                    }
+            let end = log.end_offset(&tp).await.map_err(failed())?;
+            let from = log.next(&group, &tp).await.map_err(failed())?;
+            let ask = |record: ConsumerRecord| {
+                let Some(Ok(id)) = record.key.as_deref().map(std::str::from_utf8) else { return };
+                let request = record.value.and_then(|value| topics.request.decode(&value).ok());
+                if matches!(request, Some(Request { action: Action::Read(_) })) {
+                    partition.ask(record.offset, id);
                 }
-                tokio::task::yield_now().await;
-            }
+            };
+            log.scan(&tp, from, end, ask).await.map_err(failed())?;
         }
         Ok(slices)
     }
@@ -119,7 +122,7 @@ impl Slices {
 
     /// Waits until every read is answered.
     pub async fn answered(&mut self) -> Result<(), ConnectError> {
-        self.look()?;
+        self.look().await?;
         while self.unanswered() > 0 {
             self.progress().await?;
         }
@@ -144,34 +147,24 @@ impl Slices {
 
     /// Waits for new results, and looks at them.
     async fn progress(&mut self) -> Result<(), ConnectError> {
-        let log = self.requests.log().clone();
-        let mut ends = Vec::new();
-        for partition in &self.partitions {
-            ends.push((log.watch(&partition.results).map_err(ConnectError::log("watching results"))?, partition.seen));
-        }
-        let news = ends.iter_mut().map(|(end, seen)| {
-            let seen = *seen;
-            Box::pin(async move {
-                if end.wait_for(|end| *end > seen).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            })
-        });
         // Whatever ends the wait, everything is looked at.
-        let _ = tokio::time::timeout(PATIENCE, futures_util::future::select_all(news)).await;
-        self.look()
+        if let Ok(ready) = tokio::time::timeout(PATIENCE, self.results.ready(|_| true)).await {
+            ready.map_err(ConnectError::log("watching results"))?;
+        }
+        self.look().await
     }
 
-    fn look(&mut self) -> Result<(), ConnectError> {
+    async fn look(&mut self) -> Result<(), ConnectError> {
         let group = runner_group(self.requests.system());
         let topics = self.requests.topics().clone();
         let log = self.requests.log().clone();
         let failed = || ConnectError::log(format!("reading {}", topics.customers));
-        for partition in &mut self.partitions {
+        for (n, partition) in self.partitions.iter_mut().enumerate() {
             loop {
-                let records = log.read(&partition.results, partition.seen, 1_000, 1 << 20).map_err(failed())?;
-                let Some(last) = records.last() else { break };
-                partition.seen = last.offset + 1;
+                let records = self.results.take(n, 1_000, 1 << 20).map_err(failed())?;
+                if records.is_empty() {
+                    break;
+                }
                 for record in records {
                     let Some(Ok(key)) = record.key.as_deref().map(std::str::from_utf8) else { continue };
                     if !partition.by_record.contains_key(key) {
@@ -181,7 +174,7 @@ impl Slices {
                     partition.answer(key, order.unwrap_or(0));
                 }
             }
-            let committed = log.committed(&group, &partition.requests).map_err(failed())?.unwrap_or(0);
+            let committed = log.committed(&group, &partition.requests).await.map_err(failed())?.unwrap_or(0);
             while let Some((offset, key)) = partition.reads.first_key_value().filter(|(offset, _)| **offset < committed) {
                 let (order, key) = (offset + 1, key.clone());
                 partition.answer(&key, order);

@@ -28,16 +28,14 @@ pub struct CatchUp {
 }
 
 impl CatchUp {
-    pub fn new(requests: &Requests) -> Result<Self, ConnectError> {
+    pub async fn new(requests: &Requests) -> Result<Self, ConnectError> {
         let customers = &requests.topics().customers;
-        let end = |partition| requests.log().end_offset(&TopicPartition::new(customers.clone(), partition));
-        let since = (0..requests.topics().partitions).map(end).collect::<Result<_, _>>();
-        Ok(CatchUp {
-            since: since.map_err(ConnectError::log(format!("reading {customers}")))?,
-            requests: requests.clone(),
-            began: Instant::now(),
-            stage: watch::Sender::new(Stage::Going),
-        })
+        let mut since = Vec::new();
+        for partition in 0..requests.topics().partitions {
+            let end = requests.log().end_offset(&TopicPartition::new(customers.clone(), partition)).await;
+            since.push(end.map_err(ConnectError::log(format!("reading {customers}")))?);
+        }
+        Ok(CatchUp { since, requests: requests.clone(), began: Instant::now(), stage: watch::Sender::new(Stage::Going) })
     }
 
     /// How far it is, as it changes.

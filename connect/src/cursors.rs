@@ -4,8 +4,8 @@ use crate::error::ConnectError;
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 use streams::{
-    ProducerRecord, TopicPartition,
-    embedded::{Append, Clock, Log, SystemClock, TopicConfig},
+    ConsumerRecord, Log, ProducerRecord, TopicPartition,
+    embedded::{Append, Clock, SystemClock, TopicConfig},
 };
 
 /// The compacted topic that holds them: key and value are UTF-8 texts.
@@ -20,24 +20,20 @@ pub struct Cursors {
 
 impl Cursors {
     /// Reads what is stored; makes the topic if it is missing.
-    pub fn open(log: &Log) -> Result<Self, ConnectError> {
+    pub async fn open(log: &Log) -> Result<Self, ConnectError> {
         let failed = || format!("reading {CURSORS_TOPIC}");
-        log.create_topic(TopicConfig::compact(CURSORS_TOPIC, 1)).map_err(ConnectError::log(failed()))?;
+        log.create_topic(TopicConfig::compact(CURSORS_TOPIC, 1)).await.map_err(ConnectError::log(failed()))?;
         let partition = TopicPartition::new(CURSORS_TOPIC, 0);
         let mut known = BTreeMap::new();
-        let mut from = 0;
-        loop {
-            let records = log.read(&partition, from, 1_000, 1 << 20).map_err(ConnectError::log(failed()))?;
-            let Some(last) = records.last() else { break };
-            from = last.offset + 1;
-            for record in &records {
-                let Some(Ok(name)) = record.key.as_deref().map(|key| std::str::from_utf8(key)) else { continue };
-                match record.value.as_deref().map(std::str::from_utf8) {
-                    Some(Ok(value)) => known.insert(name.to_owned(), value.to_owned()),
-                    _ => known.remove(name),
-                };
-            }
-        }
+        let end = log.end_offset(&partition).await.map_err(ConnectError::log(failed()))?;
+        let take = |record: ConsumerRecord| {
+            let Some(Ok(name)) = record.key.as_deref().map(std::str::from_utf8) else { return };
+            match record.value.as_deref().map(std::str::from_utf8) {
+                Some(Ok(value)) => known.insert(name.to_owned(), value.to_owned()),
+                _ => known.remove(name),
+            };
+        };
+        log.scan(&partition, 0, end, take).await.map_err(ConnectError::log(failed()))?;
         Ok(Cursors { log: log.clone(), known: Arc::new(Mutex::new(known)) })
     }
 

@@ -4,8 +4,8 @@ use crate::{error::ConnectError, topics::Topics};
 use schemas::{Action, ExternalId, Notice, Read, Registry, Request, System};
 use std::sync::Arc;
 use streams::{
-    ProducerRecord,
-    embedded::{Append, Clock, Log, SystemClock},
+    Log, ProducerRecord,
+    embedded::{Append, Clock, SystemClock},
 };
 
 /// Appends reads to `requests.<system>`. Cheap to clone.

@@ -3,7 +3,7 @@
 use crate::error::ConnectError;
 use schemas::{AvroCodec, Message, Registry, Request, SourceCustomer, System, value_subject};
 use std::sync::Arc;
-use streams::{TopicPartition, embedded::Log};
+use streams::{Log, TopicPartition};
 
 /// `requests.<system>`, `customers.<system>` and the dead letters, with their codecs. Cheap to clone.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ pub(crate) fn codec<T: Message>(registry: &Registry, topic: &str) -> Result<Avro
 }
 
 pub(crate) fn partitions_of(log: &Log, topic: &str) -> Result<i32, ConnectError> {
-    log.topics().iter().find(|t| t.name == topic).map(|t| t.partitions).ok_or_else(|| ConnectError::NoTopic(topic.to_owned()))
+    log.partitions(topic).ok_or_else(|| ConnectError::NoTopic(topic.to_owned()))
 }
 
 /// `requests.<system>`.

@@ -9,8 +9,8 @@ use crate::{
 use schemas::{AvroCodec, Registry, System, UnifyBody, UnifyMessage, Walk};
 use std::time::Duration;
 use streams::{
-    ProducerRecord, TopicPartition,
-    embedded::{Append, Clock, Log, SystemClock},
+    Log, ProducerRecord, TopicPartition,
+    embedded::{Clock, SystemClock},
 };
 
 const UNIFY: &str = "customers.unify";
@@ -60,7 +60,7 @@ impl Walks {
         for topic in [customers_topic(system), "customers.identify".to_owned(), UNIFY.to_owned(), format!("links.{system}")] {
             self.passed(&topic).await?;
         }
-        self.visible("waiting for the topology").await
+        self.log.settled().await.map_err(ConnectError::log("waiting for the topology"))
     }
 
     /// The system's configuration, as a hash: a walk if it is another than at the last start.
@@ -102,21 +102,14 @@ impl Walks {
     /// Waits until the topology has committed the end of the topic as it is now.
     async fn passed(&self, topic: &str) -> Result<(), ConnectError> {
         let failed = || ConnectError::log(format!("waiting for {topic} to be processed"));
-        self.visible(&format!("waiting for {topic} to be processed")).await?;
+        self.log.settled().await.map_err(failed())?;
         for partition in 0..partitions_of(&self.log, topic)? {
             let tp = TopicPartition::new(topic, partition);
-            let end = self.log.end_offset(&tp).map_err(failed())?;
-            while self.log.committed(&self.application_id, &tp).map_err(failed())?.unwrap_or(0) < end {
+            let end = self.log.end_offset(&tp).await.map_err(failed())?;
+            while !self.log.passed(&self.application_id, &tp, end).await.map_err(failed())? {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
-        Ok(())
-    }
-
-    /// What is committed shows a moment before the ends of the topics that the same commit wrote to: an append that comes after it
-    /// does not.
-    async fn visible(&self, action: &str) -> Result<(), ConnectError> {
-        self.log.append(Append::default()).await.map_err(ConnectError::log(action))?;
         Ok(())
     }
 }

@@ -11,8 +11,8 @@ use serde_json::{Value as Json, json};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use std::time::Duration;
 use streams::{
-    ConsumerRecord, TopicPartition,
-    embedded::{Append, Log, LogError},
+    ConsumerRecord, Follow, Log, TopicPartition,
+    embedded::{Append, LogError},
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -40,16 +40,11 @@ pub struct Golden {
     conflicts: AvroCodec<CustomerConflict>,
     database_url: String,
     health: watch::Sender<Health>,
-    places: Vec<Place>,
+    places: Vec<TopicPartition>,
+    /// What comes into them, at the same places.
+    follow: Follow,
     /// The log is new to this group: what is in the tables is another log's.
     fresh: bool,
-}
-
-/// A partition and how far it is read.
-struct Place {
-    tp: TopicPartition,
-    next: i64,
-    end: watch::Receiver<i64>,
 }
 
 /// Why it stops: the log cannot be used.
@@ -72,7 +67,7 @@ struct Batch {
 
 impl Golden {
     /// The topics must exist. Nothing is asked of Postgres yet.
-    pub fn new(log: &Log, registry: &Registry, options: Options) -> Result<Self, ConnectError> {
+    pub async fn new(log: &Log, registry: &Registry, options: Options) -> Result<Self, ConnectError> {
         let failed = |source| ConnectError::Log { action: format!("reading {UNIFIED}"), source };
         let schema = |topic: &str| {
             let topic = topic.to_string();
@@ -80,20 +75,22 @@ impl Golden {
         };
         let unified = registry.codec(&value_subject(UNIFIED)).map_err(schema(UNIFIED))?;
         let conflicts = registry.codec(&value_subject(CONFLICTS)).map_err(schema(CONFLICTS))?;
-        log.create_group(GROUP, [UNIFIED, CONFLICTS]).map_err(failed)?;
-        let mut places = Vec::new();
+        log.create_group(GROUP, &[UNIFIED, CONFLICTS]).await.map_err(failed)?;
+        let (mut places, mut from) = (Vec::new(), Vec::new());
         // Nothing was read of this log yet. (The group itself is there already, at the beginning of each partition.)
         let mut fresh = true;
         for topic in log.topics().into_iter().filter(|topic| topic.name == UNIFIED || topic.name == CONFLICTS) {
             for partition in 0..topic.partitions {
                 let tp = TopicPartition::new(topic.name.as_str(), partition);
-                let committed = log.committed(GROUP, &tp).map_err(failed)?;
-                fresh &= committed.unwrap_or(0) <= log.beginning_offset(&tp).map_err(failed)?;
-                places.push(Place { next: committed.unwrap_or(0), end: log.watch(&tp).map_err(failed)?, tp });
+                let next = log.next(GROUP, &tp).await.map_err(failed)?;
+                fresh &= next <= log.beginning_offset(&tp).await.map_err(failed)?;
+                from.push((tp.clone(), next));
+                places.push(tp);
             }
         }
+        let follow = log.follow(from).await.map_err(failed)?;
         let health = watch::Sender::new(Health::Ok);
-        Ok(Golden { log: log.clone(), unified, conflicts, database_url: options.database_url, health, places, fresh })
+        Ok(Golden { log: log.clone(), unified, conflicts, database_url: options.database_url, health, places, follow, fresh })
     }
 
     /// Whether Postgres takes what comes.
@@ -105,13 +102,18 @@ impl Golden {
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), GoldenError> {
         let mut pause = PAUSES.0;
         let mut db: Option<PgPool> = None;
+        // Taken and not written yet.
+        let mut batch = Batch::default();
         while !shutdown.is_cancelled() {
-            let batch = self.read()?;
+            if batch.ends.is_empty() {
+                batch = self.read()?;
+            }
             if batch.ends.is_empty() && db.is_some() {
                 tokio::select! {
                     () = shutdown.cancelled() => break,
-                    () = self.news() => continue,
+                    ready = self.follow.ready(|_| true) => ready.map_err(|e| GoldenError::Log(GROUP, e))?,
                 }
+                continue;
             }
             let written = match &db {
                 Some(pool) => match write(pool, &batch).await {
@@ -125,7 +127,7 @@ impl Golden {
             };
             match written {
                 Ok(true) => {
-                    self.commit(batch).await?;
+                    self.commit(std::mem::take(&mut batch)).await?;
                     pause = PAUSES.0;
                     self.health.send_if_modified(|health| std::mem::replace(health, Health::Ok) != Health::Ok);
                 }
@@ -148,10 +150,10 @@ impl Golden {
     }
 
     /// What is there of every partition.
-    fn read(&self) -> Result<Batch, GoldenError> {
+    fn read(&mut self) -> Result<Batch, GoldenError> {
         let mut batch = Batch::default();
-        for (n, place) in self.places.iter().enumerate() {
-            let records = self.log.read(&place.tp, place.next, BATCH, 4 << 20).map_err(|e| GoldenError::Log(GROUP, e))?;
+        for n in 0..self.places.len() {
+            let records = self.follow.take(n, BATCH, 4 << 20).map_err(|e| GoldenError::Log(GROUP, e))?;
             let Some(last) = records.last() else { continue };
             batch.ends.push((n, last.offset + 1));
             for record in &records {
@@ -179,9 +181,8 @@ impl Golden {
     async fn commit(&mut self, batch: Batch) -> Result<(), GoldenError> {
         let mut append = Append::default();
         for (n, end) in batch.ends {
-            let Some(place) = self.places.get_mut(n) else { continue };
-            place.next = end;
-            append = append.with_offset(GROUP, place.tp.clone(), end);
+            let Some(tp) = self.places.get(n) else { continue };
+            append = append.with_offset(GROUP, tp.clone(), end);
         }
         metrics::counter!("concord_golden_customers_total").increment(batch.customers.len() as u64);
         match self.log.append(append).await {
@@ -190,19 +191,6 @@ impl Golden {
             Err(error) if error.class() == streams::embedded::ErrorClass::Retriable => Ok(()),
             Err(error) => Err(GoldenError::Log(GROUP, error)),
         }
-    }
-
-    /// Waits for something new in any partition.
-    async fn news(&mut self) {
-        let waits = self.places.iter_mut().map(|place| {
-            let next = place.next;
-            Box::pin(async move {
-                if place.end.wait_for(|end| *end > next).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            })
-        });
-        futures_util::future::select_all(waits).await;
     }
 }
 

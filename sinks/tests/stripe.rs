@@ -206,11 +206,18 @@ async fn stripe_conforms() {
     for topic in ["requests.stripe", "customers.stripe"] {
         log.create_topic(TopicConfig::delete(topic, 1, Duration::from_secs(3600))).unwrap();
     }
-    let requests = Requests::new(&log, &Registry::new(), &system()).unwrap();
-    let cursors = Cursors::open(&log).unwrap();
-    let source =
-        stripe::Stripe::new(client(&sandbox.base()), log, requests, cursors, stripe::RecentEvents::default(), stripe::Options::default())
-            .unwrap();
+    let requests = Requests::new(&log.clone().into(), &Registry::new(), &system()).unwrap();
+    let cursors = Cursors::open(&log.clone().into()).await.unwrap();
+    let source = stripe::Stripe::new(
+        client(&sandbox.base()),
+        log.into(),
+        requests,
+        cursors,
+        stripe::RecentEvents::default(),
+        stripe::Options::default(),
+    )
+    .await
+    .unwrap();
     let mut subject = Subject::new(&source, &sink, system(), Style::Idempotent, "Run-7");
     subject.refused = Some((Field::Phone, "0".repeat(30).into()));
     subject.page = Some("9999999999".into());

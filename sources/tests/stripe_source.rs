@@ -6,7 +6,7 @@ use clients::{
     Secret,
     stripe::{Client, Limits, Options as ClientOptions},
 };
-use connect::{Cursors, Runner, Source, Style, catch_up::Stage, runner};
+use connect::{Cursors, Runner, Source, Style, catch_up::Stage, cursors::CURSORS_TOPIC, runner};
 use requests_log::RequestsLog;
 use sandbox::{Fault, Handle, On, Rule, Sandbox, Target};
 use schemas::{Field, SourceCustomer, Value};
@@ -16,7 +16,7 @@ use sources::{
     webhook::{Limits as ServerLimits, serve},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use streams::{ProducerRecord, embedded::Append};
+use streams::{ProducerRecord, TopicPartition, embedded::Append};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -31,17 +31,17 @@ fn options() -> Options {
     Options { events_every: Duration::from_millis(50), sweep_every: Duration::from_millis(100), ..Options::default() }
 }
 
-fn start(sandbox: &Handle, log: &RequestsLog, options: Options) -> Running {
-    start_with(sandbox, log, options, RecentEvents::default())
+async fn start(sandbox: &Handle, log: &RequestsLog, options: Options) -> Running {
+    start_with(sandbox, log, options, RecentEvents::default()).await
 }
 
-fn start_with(sandbox: &Handle, log: &RequestsLog, options: Options, recent: RecentEvents) -> Running {
+async fn start_with(sandbox: &Handle, log: &RequestsLog, options: Options, recent: RecentEvents) -> Running {
     let client = ClientOptions::new(Secret::new("sk_test_sandbox"), &sandbox.base()).unwrap().limits(Limits::of(2_000));
     let client = Client::new(client).unwrap();
-    let cursors = Cursors::open(&log.log).unwrap();
-    let source = Arc::new(Stripe::new(client, log.log.clone(), log.requests.clone(), cursors, recent, options).unwrap());
+    let cursors = Cursors::open(&log.log.clone().into()).await.unwrap();
+    let source = Arc::new(Stripe::new(client, log.log.clone().into(), log.requests.clone(), cursors, recent, options).await.unwrap());
     let conversation = runner::Options { lists: true, ..runner::Options::new(log.system.clone(), Style::Idempotent) };
-    let runner = Runner::new(log.log.clone(), &log.registry, conversation, source.clone(), None).unwrap();
+    let runner = Runner::new(log.log.clone().into(), &log.registry, conversation, source.clone(), None).await.unwrap();
     let stop = CancellationToken::new();
     let (first, second) = (stop.clone(), stop.clone());
     let noticing = source.clone();
@@ -78,7 +78,9 @@ fn email(result: &SourceCustomer) -> Value {
 }
 
 fn cursor(log: &RequestsLog, name: &str) -> Option<String> {
-    Cursors::open(&log.log).unwrap().get(name)
+    let records = log.log.read(&TopicPartition::new(CURSORS_TOPIC, 0), 0, 10_000, 1 << 20).unwrap();
+    let last = records.iter().rfind(|record| record.key.as_deref() == Some(name.as_bytes()))?;
+    Some(String::from_utf8(last.value.as_ref()?.to_vec()).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,7 +93,7 @@ async fn the_backfill_reads_every_customer_by_pages_and_only_once() {
     // Some time ago: their events are not news.
     sandbox.set_skew(5_000);
     let log = RequestsLog::new("stripe");
-    let running = start(&sandbox, &log, options());
+    let running = start(&sandbox, &log, options()).await;
     until("the backfill is through", || cursor(&log, "stripe.backfill").is_some_and(|text| text.contains("through"))).await;
     let results = log.results();
     let emails: BTreeSet<String> = results.iter().filter_map(|(_, result)| email(result).as_text().map(str::to_owned)).collect();
@@ -100,7 +102,7 @@ async fn the_backfill_reads_every_customer_by_pages_and_only_once() {
     assert!(sandbox.requests("retrieve") < 50, "{} single reads", sandbox.requests("retrieve"));
     running.stop().await;
     let before = sandbox.requests("list");
-    let again = start(&sandbox, &log, options());
+    let again = start(&sandbox, &log, options()).await;
     until("events are asked for", || sandbox.requests("events") > 3).await;
     assert!(sandbox.requests("list") <= before + 1, "it is not read again");
     again.stop().await;
@@ -112,7 +114,7 @@ async fn what_no_webhook_told_of_is_caught_up_also_after_a_stop() {
     let ann = sandbox.create(json!({"name": "Ann", "email": "ann@example.com", "address": {"line1": "1 Old", "city": "Leeds"}})).unwrap();
     let ann = ann["id"].as_str().unwrap().to_owned();
     let log = RequestsLog::new("stripe");
-    let running = start(&sandbox, &log, options());
+    let running = start(&sandbox, &log, options()).await;
     until("Ann is read", || log.latest(&ann).is_some()).await;
 
     sandbox.update(&ann, json!({"email": "ann@new.example", "address": {"line1": "2 New"}})).unwrap();
@@ -128,7 +130,7 @@ async fn what_no_webhook_told_of_is_caught_up_also_after_a_stop() {
     let bob = sandbox.create(json!({"name": "Bob"})).unwrap()["id"].as_str().unwrap().to_owned();
     sandbox.update(&ann, json!({"phone": "2"})).unwrap();
     sandbox.fault(Rule::next(2, Fault::ResetBefore).on(On::Events));
-    let running = start(&sandbox, &log, options());
+    let running = start(&sandbox, &log, options()).await;
     until("Bob is read", || log.latest(&bob).is_some()).await;
     until("Ann is read", || log.latest(&ann).is_some_and(|r| r.fields.is_some_and(|f| f.get(&Field::Phone) == "2".into()))).await;
     assert!(told(Field::Phone, "1".into()) && told(Field::Phone, "2".into()));
@@ -151,7 +153,7 @@ async fn without_an_events_api_it_sweeps_and_finds_deletes_by_the_links() {
     let [ann, bob] = ["Ann", "Bob"].map(|name| sandbox.create(json!({ "name": name })).unwrap()["id"].as_str().unwrap().to_owned());
     let links = [&ann, &bob].map(|id| ProducerRecord::new("links.stripe", id.clone(), "a link"));
     log.log.append(Append::of(links)).await.unwrap();
-    let running = start(&sandbox, &log, options());
+    let running = start(&sandbox, &log, options()).await;
     until("both are read", || log.latest(&ann).is_some() && log.latest(&bob).is_some()).await;
     sandbox.update(&ann, json!({"email": "ann@example.com"})).unwrap();
     sandbox.delete(&bob).unwrap();
@@ -165,10 +167,10 @@ async fn after_a_stop_that_is_longer_than_events_are_kept_everything_is_looked_a
     let sandbox = Sandbox::start(sandbox::Options::default()).await.unwrap();
     let log = RequestsLog::new("stripe");
     let ann = sandbox.create(json!({"name": "Ann"})).unwrap()["id"].as_str().unwrap().to_owned();
-    let cursors = Cursors::open(&log.log).unwrap();
+    let cursors = Cursors::open(&log.log.clone().into()).await.unwrap();
     cursors.set("stripe.backfill", "\"through\"").await.unwrap();
     cursors.set("stripe.events", &(sandbox.now() - 40 * 24 * 3_600_000).to_string()).await.unwrap();
-    let running = start(&sandbox, &log, options());
+    let running = start(&sandbox, &log, options()).await;
     until("Ann is read", || log.latest(&ann).is_some()).await;
     until("the cursor is of today", || cursor(&log, "stripe.events").unwrap().parse::<i64>().unwrap() > sandbox.now() - 3_600_000).await;
     running.stop().await;
@@ -179,10 +181,10 @@ async fn a_stop_of_some_days_is_caught_up_step_by_step() {
     let sandbox = Sandbox::start(sandbox::Options::default()).await.unwrap();
     let log = RequestsLog::new("stripe");
     let ann = sandbox.create(json!({"name": "Ann"})).unwrap()["id"].as_str().unwrap().to_owned();
-    let cursors = Cursors::open(&log.log).unwrap();
+    let cursors = Cursors::open(&log.log.clone().into()).await.unwrap();
     cursors.set("stripe.backfill", "\"through\"").await.unwrap();
     cursors.set("stripe.events", &(sandbox.now() - 3 * 24 * 3_600_000).to_string()).await.unwrap();
-    let running = start(&sandbox, &log, options());
+    let running = start(&sandbox, &log, options()).await;
     until("Ann is read", || log.latest(&ann).is_some()).await;
     assert!(log.latest(&ann).unwrap().notices.iter().any(|notice| !notice.event_id.is_empty()), "by her event, not by a sweep");
     running.stop().await;
@@ -194,12 +196,12 @@ async fn an_interrupted_backfill_goes_on_where_it_was() {
     let log = RequestsLog::new("stripe");
     let ids: Vec<String> =
         (0..150).map(|n| sandbox.create(json!({"name": format!("{n}")})).unwrap()["id"].as_str().unwrap().to_owned()).collect();
-    let cursors = Cursors::open(&log.log).unwrap();
+    let cursors = Cursors::open(&log.log.clone().into()).await.unwrap();
     // Newest first: the first page was published, and 50 are left.
     let next = json!({"next": {"created_lte": sandbox.now() / 1000 + 1, "after": ids[50]}}).to_string();
     cursors.set("stripe.backfill", &next).await.unwrap();
     cursors.set("stripe.events", &(sandbox.now() + 600_000).to_string()).await.unwrap();
-    let running = start(&sandbox, &log, options());
+    let running = start(&sandbox, &log, options()).await;
     until("the backfill is through", || cursor(&log, "stripe.backfill").is_some_and(|text| text.contains("through"))).await;
     running.stop().await;
     let read: BTreeSet<String> = log.results().into_iter().map(|(id, _)| id).collect();
@@ -214,14 +216,14 @@ async fn it_has_caught_up_once_what_changed_before_each_start_is_read() {
         // A sweep comes at the start, or in this test never.
         let options = || Options { sweep_every: Duration::from_secs(3600), ..options() };
         let ann = sandbox.create(json!({"name": "Ann"})).unwrap()["id"].as_str().unwrap().to_owned();
-        let running = start(&sandbox, &log, options());
+        let running = start(&sandbox, &log, options()).await;
         until("the first start has caught up", || running.stage() == Stage::Through).await;
         assert!(log.latest(&ann).is_some(), "by the backfill");
         running.stop().await;
 
         let bob = sandbox.create(json!({"name": "Bob"})).unwrap()["id"].as_str().unwrap().to_owned();
         sandbox.fault(Rule::next(1, Fault::SlowAfter { ms: 300 }).on(On::Retrieve));
-        let running = start(&sandbox, &log, options());
+        let running = start(&sandbox, &log, options()).await;
         until("the second start has caught up", || running.stage() == Stage::Through).await;
         assert!(log.latest(&bob).is_some(), "events: {events_api}");
         running.stop().await;
@@ -232,12 +234,12 @@ async fn it_has_caught_up_once_what_changed_before_each_start_is_read() {
 async fn a_catch_up_that_cannot_be_made_says_why_until_it_is() {
     let sandbox = Sandbox::start(sandbox::Options::default()).await.unwrap();
     let log = RequestsLog::new("stripe");
-    let running = start(&sandbox, &log, options());
+    let running = start(&sandbox, &log, options()).await;
     until("the first start has caught up", || running.stage() == Stage::Through).await;
     running.stop().await;
 
     sandbox.fault(Rule::always(Fault::StatusBefore { status: 401, code: None, stored: false, retry_after: None }));
-    let running = start(&sandbox, &log, options());
+    let running = start(&sandbox, &log, options()).await;
     until("it fails", || matches!(running.stage(), Stage::Failing(why) if why.contains("401"))).await;
     sandbox.clear_faults();
     until("it has caught up", || running.stage() == Stage::Through).await;
@@ -255,7 +257,7 @@ async fn the_webhook_and_the_catch_up_share_the_work() {
     let stop = CancellationToken::new();
     let server = tokio::spawn(serve(listener, warp::service(routes(vec![Arc::new(webhook)])), ServerLimits::default(), stop.clone()));
     let sandbox = Sandbox::start(sandbox::Options { webhook: Some(Target::new(url, "whsec_test")), ..Default::default() }).await.unwrap();
-    let running = start_with(&sandbox, &log, Options { events_every: Duration::from_millis(300), ..options() }, recent);
+    let running = start_with(&sandbox, &log, Options { events_every: Duration::from_millis(300), ..options() }, recent).await;
     until("the backfill is through", || cursor(&log, "stripe.backfill").is_some_and(|text| text.contains("through"))).await;
 
     let faults = [Fault::WebhookDrop, Fault::WebhookDouble, Fault::WebhookReorder { ms: 200 }, Fault::WebhookDelay { ms: 150 }];

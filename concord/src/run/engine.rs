@@ -10,14 +10,15 @@ use connect::{Cursors, Walks};
 use schemas::Registry;
 use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
 use streams::{
-    TaskConfig, dead_letter_queue,
-    embedded::{Log, Options, State, Streams, StreamsConfig, TopicConfig},
+    Log, TaskConfig, dead_letter_queue,
+    embedded::{self, Options, State, Streams, StreamsConfig, TopicConfig},
 };
 use topology::customers::{self, Cleanup};
 
 /// What everything else in the process appends to and reads from.
 pub struct Engine {
     pub log: Log,
+    embedded: embedded::Log,
     pub registry: Registry,
     pub cursors: Cursors,
     pub walks: Walks,
@@ -33,26 +34,34 @@ impl Engine {
         // Customers' data is nobody else's to read.
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
             .with_context(|| format!("CONCORD_DATA_DIR: cannot restrict {} to this user", folder.display()))?;
-        let log = Log::open(folder, options())?;
+        let embedded = embedded::Log::open(folder, options())?;
+        let log = Log::from(embedded.clone());
         let customers = shape::customers_config(config);
         let retention = Duration::from_secs(u64::from(config.retention_days) * 24 * 3600);
-        log.create_topic(TopicConfig::compact(topics::SCHEMAS, 1))?;
+        log.create_topic(TopicConfig::compact(topics::SCHEMAS, 1)).await?;
         for topic in customers::topics(&customers) {
             log.create_topic(match topic.cleanup {
                 Cleanup::Delete => TopicConfig::delete(topic.name, topic.partitions, retention),
                 Cleanup::Compact => TopicConfig::compact(topic.name, topic.partitions),
             })
+            .await
             .context("a topic of the log is not as configured; `partitions` never changes once a log exists")?;
         }
-        let registry = topics::registry_in(&log)?;
+        let registry = topics::registry_in(&log).await?;
         let topology = customers::build(&customers, &registry)?;
-        let cursors = Cursors::open(&log)?;
+        let cursors = Cursors::open(&log).await?;
         let walks = Walks::new(&log, &registry, &cursors, &config.application_id)?;
         topics::save_registry(&log, &registry).await?;
         let mut streams = StreamsConfig::new(&config.application_id);
         streams.task = TaskConfig { exception_handler: dead_letter_queue(|topic| format!("{topic}.dlq")) };
-        let streams = log.start(&topology, streams)?;
-        Ok(Engine { log, registry, cursors, walks, streams, customers })
+        let streams = embedded.start(&topology, streams)?;
+        Ok(Engine { log, embedded, registry, cursors, walks, streams, customers })
+    }
+
+    /// Finishes what is queued and frees the folder. Blocks.
+    pub fn close(self) {
+        let Engine { embedded, .. } = self;
+        embedded.close();
     }
 
     /// `/readyz`: the log and the topology.

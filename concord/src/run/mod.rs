@@ -87,9 +87,7 @@ pub async fn run(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     if timeout(STOP_HTTP, http).await.is_err() {
         unfinished("HTTP");
     }
-    let log = engine.log;
-    drop((engine.streams, engine.cursors, engine.walks));
-    if timeout(Duration::from_secs(1), tokio::task::spawn_blocking(move || log.close())).await.is_err() {
+    if timeout(Duration::from_secs(1), tokio::task::spawn_blocking(move || engine.close())).await.is_err() {
         unfinished("the log");
     }
     tracing::info!("Stopped.");

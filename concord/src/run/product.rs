@@ -111,10 +111,10 @@ pub fn start(
         let made = sink::Options { system: name.clone(), database_url: url.clone(), table: table.clone() };
         let stop = stops.sinks.clone();
         systems.sinks.push(keep(format!("{name}: sink"), stops.sinks.clone(), watched.trouble.clone(), move || {
-            let sink = sink::Sink::new(&log, &registry, &cursors, made.clone());
+            let (log, registry, cursors, made) = (log.clone(), registry.clone(), cursors.clone(), made.clone());
             let (shown, stop) = (shown.clone(), stop.clone());
             async move {
-                let sink = sink.context("the product's sink")?;
+                let sink = sink::Sink::new(&log, &registry, &cursors, made).await.context("the product's sink")?;
                 shown.started(sink.health());
                 sink.run(stop).await.context("the product's sink")
             }
@@ -128,10 +128,10 @@ pub fn start(
     let made = golden::Options { database_url: url };
     let stop = stops.sinks.clone();
     systems.sinks.push(keep("golden tables".into(), stops.sinks.clone(), watched.trouble.clone(), move || {
-        let golden = golden::Golden::new(&log, &registry, made.clone());
+        let (log, registry, made) = (log.clone(), registry.clone(), made.clone());
         let (shown, stop) = (shown.clone(), stop.clone());
         async move {
-            let golden = golden.context("the golden tables")?;
+            let golden = golden::Golden::new(&log, &registry, made).await.context("the golden tables")?;
             shown.started(golden.health());
             golden.run(stop).await.context("the golden tables")
         }

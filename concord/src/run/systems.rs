@@ -18,10 +18,19 @@ use sources::{
     stripe::{RecentEvents, Webhook},
 };
 use sqlx::PgPool;
-use std::sync::{Arc, OnceLock};
-use streams::TopicPartition;
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+use streams::{TopicPartition, embedded::LogError};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+/// How often what was published to a topic is counted.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What was started.
 #[derive(Default)]
@@ -49,8 +58,8 @@ pub async fn start(config: &Config, engine: &Engine, parts: &mut Parts, stops: &
                 keep_place(&engine.cursors, name, table).await?;
                 product::start(config, name, system, table, engine, parts, stops, &mut systems)?;
             }
-            Kind::Stripe(account) => start_stripe(name, system, account, engine, parts, stops, &mut systems)?,
-            Kind::Topic => show_topic(name, engine, parts),
+            Kind::Stripe(account) => start_stripe(name, system, account, engine, parts, stops, &mut systems).await?,
+            Kind::Topic => systems.sources.push(show_topic(name, engine, parts, stops)),
         }
         engine.walks.configured(name, &engine.customers.walk_reason(name)).await?;
     }
@@ -58,16 +67,29 @@ pub async fn start(config: &Config, engine: &Engine, parts: &mut Parts, stops: &
 }
 
 /// Nothing runs for a system of kind `topic`: what was published to it tells whether anybody does.
-fn show_topic(name: &System, engine: &Engine, parts: &mut Parts) {
+fn show_topic(name: &System, engine: &Engine, parts: &mut Parts, stops: &Stops) -> JoinHandle<()> {
     let (log, topic) = (engine.log.clone(), format!("customers.{name}"));
-    parts.add(name.as_str(), move || {
-        let partitions = log.topics().into_iter().find(|of| of.name == topic).map_or(0, |of| of.partitions);
-        let ends: i64 = (0..partitions).filter_map(|partition| log.end_offset(&TopicPartition::new(&*topic, partition)).ok()).sum();
-        Part::Ok(format!("{ends} published to {topic}"))
-    });
+    let count = Arc::new(AtomicI64::new(0));
+    let (shown, of) = (count.clone(), topic.clone());
+    parts.add(name.as_str(), move || Part::Ok(format!("{} published to {of}", shown.load(Ordering::Relaxed))));
+    let stop = stops.sources.clone();
+    keep(format!("{name}: count"), stops.sources.clone(), Trouble::default(), move || {
+        let (log, topic, count, stop) = (log.clone(), topic.clone(), count.clone(), stop.clone());
+        async move {
+            while !stop.is_cancelled() {
+                let mut ends = 0;
+                for partition in 0..log.partitions(&topic).unwrap_or(0) {
+                    ends += log.end_offset(&TopicPartition::new(&*topic, partition)).await?;
+                }
+                count.store(ends, Ordering::Relaxed);
+                let _ = tokio::time::timeout(COUNT_EVERY, stop.cancelled()).await;
+            }
+            Ok::<(), LogError>(())
+        }
+    })
 }
 
-fn start_stripe(
+async fn start_stripe(
     name: &System,
     system: &SystemConfig,
     account: &Stripe,
@@ -92,7 +114,8 @@ fn start_stripe(
         engine.cursors.clone(),
         recent,
         sources::stripe::Options::default(),
-    )?;
+    )
+    .await?;
     let source: Arc<dyn Source> = Arc::new(source.announcing(engine.walks.clone()));
     let stage = source.catch_up().map(CatchUp::watch).filter(|_| system.mode == Mode::Sync);
     let sink: Option<Arc<dyn Sink>> = (system.mode == Mode::Sync).then(|| Arc::new(sinks::stripe::Stripe::new(client)) as Arc<dyn Sink>);
@@ -116,7 +139,7 @@ fn start_stripe(
         let shown = shown.clone();
         well.clear();
         async move {
-            let runner = Runner::new(log, &registry, options, source, sink)?;
+            let runner = Runner::new(log, &registry, options, source, sink).await?;
             *shown.lock() = Some(runner.health());
             runner.run(stop).await
         }

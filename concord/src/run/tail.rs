@@ -2,7 +2,7 @@
 
 use crate::http::Events;
 use schemas::{AvroCodec, CustomerConflict, Registry, UnifiedCustomer, value_subject};
-use streams::{TopicPartition, embedded::Log};
+use streams::{Log, TopicPartition};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use topology::customers::topics::{CONFLICTS, UNIFIED};
@@ -31,19 +31,19 @@ async fn tail(
     events: Events,
     shown: impl Fn(&[u8]) -> Option<(&'static str, serde_json::Value)>,
 ) -> anyhow::Result<()> {
-    let mut end = log.watch(&tp)?;
-    let mut next = *end.borrow_and_update();
+    let end = log.end_offset(&tp).await?;
+    let mut follow = log.follow(vec![(tp, end)]).await?;
     loop {
-        end.changed().await?;
-        let until = *end.borrow_and_update();
+        follow.ready(|_| true).await?;
         // Who opens the page reads everything first: what nobody listens to is passed over.
         if !events.wanted() {
-            next = until;
+            follow.pass(0);
         }
-        while next < until {
-            let records = log.read(&tp, next, 500, 1 << 20)?;
-            let Some(last) = records.last() else { break };
-            next = last.offset + 1;
+        loop {
+            let records = follow.take(0, 500, 1 << 20)?;
+            if records.is_empty() {
+                break;
+            }
             for event in records.iter().filter_map(|record| record.value.as_deref()) {
                 if let Some((name, body)) = shown(event) {
                     events.send(name, body);

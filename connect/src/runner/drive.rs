@@ -11,11 +11,11 @@ use crate::{
     health::{Health, Progress},
     partition::{self, Batch, Output, Partition, Ticket, Urgency},
 };
-use futures_util::{FutureExt, future::BoxFuture, future::select_all};
+use futures_util::{FutureExt, future::BoxFuture};
 use schemas::Millis;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use streams::{
-    ProducerRecord, TopicPartition,
+    Follow, ProducerRecord, TopicPartition,
     embedded::{Append, ErrorClass, LogError},
 };
 use tokio::{sync::watch, task::JoinSet, time::Instant};
@@ -33,6 +33,8 @@ pub(super) struct Drive {
     progress: watch::Sender<Progress>,
     metrics: Metrics,
     partitions: Vec<Place>,
+    /// What comes into them, at the same places.
+    follow: Follow,
     /// Whose turn it is first among equals.
     next: usize,
     calls: JoinSet<Answered>,
@@ -51,9 +53,6 @@ pub(super) struct Drive {
 struct Place {
     tp: TopicPartition,
     partition: Partition,
-    /// The next offset to take.
-    position: i64,
-    end: watch::Receiver<i64>,
 }
 
 struct Answered {
@@ -74,25 +73,26 @@ struct Appending {
 }
 
 impl Drive {
-    pub fn new(runner: Runner) -> Result<Self, ConnectError> {
+    pub async fn new(runner: Runner) -> Result<Self, ConnectError> {
         let Runner { shared, source, sink, health, progress } = runner;
         let failed = || ConnectError::log(format!("opening {}", shared.topics.requests));
         let catch_up = source.catch_up().map(CatchUp::watch);
-        let place = |partition| {
+        let (mut partitions, mut from) = (Vec::new(), Vec::new());
+        for partition in 0..shared.topics.partitions {
             let tp = shared.topics.requests_at(partition);
-            let beginning = shared.log.beginning_offset(&tp).map_err(failed())?;
-            let committed = shared.log.committed(&shared.group, &tp).map_err(failed())?.unwrap_or(beginning).max(beginning);
-            let end = shared.log.watch(&tp).map_err(failed())?;
+            let committed = shared.log.next(&shared.group, &tp).await.map_err(failed())?;
             let options = partition::Options { catches_up: catch_up.is_some(), ..shared.options.partition() };
-            Ok(Place { partition: Partition::new(options, committed), position: committed, end, tp })
-        };
-        let partitions = (0..shared.topics.partitions).map(place).collect::<Result<Vec<_>, ConnectError>>()?;
+            from.push((tp.clone(), committed));
+            partitions.push(Place { partition: Partition::new(options, committed), tp });
+        }
+        let follow = shared.log.follow(from).await.map_err(failed())?;
         Ok(Drive {
             metrics: Metrics::new(&shared.options.system),
             limited_until: 0,
             pace: Pace::new(shared.options.calls_per_second),
             breaker: Breaker::new(shared.options.credentials, shared.options.away),
             partitions,
+            follow,
             next: 0,
             calls: JoinSet::new(),
             backfill_calls: 0,
@@ -112,11 +112,11 @@ impl Drive {
         loop {
             let mut wake = None;
             if deadline.is_none() {
-                self.look_at_catch_up()?;
+                self.look_at_catch_up().await?;
                 self.take_requests()?;
                 wake = self.send();
             }
-            self.publish()?;
+            self.publish().await?;
             self.report();
             if deadline.is_some() && self.calls.is_empty() && self.appending.is_none() {
                 return Ok(());
@@ -137,7 +137,9 @@ impl Drive {
                     }
                 }
                 outcome = outcome_of(&mut self.appending), if self.appending.is_some() => self.on_appended(outcome)?,
-                () = news(&mut self.partitions), if log_is_wanted => {}
+                ready = self.follow.ready(|n| self.partitions[n].partition.room() > 0), if log_is_wanted => {
+                    ready.map_err(ConnectError::log(format!("reading {}", self.shared.topics.requests)))?;
+                }
                 () = progress_of(&mut self.catch_up), if log_is_wanted && self.catch_up.is_some() => {}
                 () = tokio::time::sleep_until(sleep_until.unwrap_or_else(Instant::now)), if sleep_until.is_some() => {
                     if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -152,11 +154,11 @@ impl Drive {
     }
 
     /// Once the source has caught up, what is asked for from now on was decided with all that it noticed.
-    fn look_at_catch_up(&mut self) -> Result<(), ConnectError> {
+    async fn look_at_catch_up(&mut self) -> Result<(), ConnectError> {
         if self.catch_up.as_ref().is_some_and(|stage| *stage.borrow() == Stage::Through) {
             for Place { tp, partition, .. } in &mut self.partitions {
                 let failed = ConnectError::log(format!("reading {}", self.shared.topics.requests));
-                partition.caught_up(self.shared.log.end_offset(tp).map_err(failed)?);
+                partition.caught_up(self.shared.log.end_offset(tp).await.map_err(failed)?);
             }
             self.catch_up = None;
         }
@@ -166,13 +168,13 @@ impl Drive {
     /// Takes what is new in the topic, as far as there is room.
     fn take_requests(&mut self) -> Result<(), ConnectError> {
         let topics = &self.shared.topics;
-        for Place { tp, partition, position, end } in &mut self.partitions {
-            let end = *end.borrow_and_update();
-            while *position < end && partition.room() > 0 {
+        for (n, Place { tp, partition }) in self.partitions.iter_mut().enumerate() {
+            while partition.room() > 0 {
                 let failed = ConnectError::log(format!("reading {}", topics.requests));
-                let records = self.shared.log.read(tp, *position, partition.room().min(READ), READ_BYTES).map_err(failed)?;
-                let Some(last) = records.last() else { break };
-                *position = last.offset + 1;
+                let records = self.follow.take(n, partition.room().min(READ), READ_BYTES).map_err(failed)?;
+                if records.is_empty() {
+                    break;
+                }
                 for record in records {
                     let (offset, timestamp) = (record.offset, record.timestamp);
                     let key = record.key.as_deref().map(std::str::from_utf8);
@@ -277,7 +279,7 @@ impl Drive {
     }
 
     /// Starts an append of all that is finished, unless one is under way.
-    fn publish(&mut self) -> Result<(), ConnectError> {
+    async fn publish(&mut self) -> Result<(), ConnectError> {
         if self.appending.is_some() {
             return Ok(());
         }
@@ -293,7 +295,7 @@ impl Drive {
                     self.metrics.dead(&place.tp.topic, place.tp.partition, *offset, reason);
                 }
             }
-            publish::add(&mut append, &self.shared, &place.tp, &batch)?;
+            publish::add(&mut append, &self.shared, &place.tp, &batch).await?;
             batches.push((i, batch));
         }
         if !append.records.is_empty() || !append.offsets.is_empty() {
@@ -328,9 +330,9 @@ impl Drive {
     fn report(&mut self) {
         let mut progress = Progress::default();
         let mut backlog = 0;
-        for place in &self.partitions {
+        for (n, place) in self.partitions.iter().enumerate() {
             progress += place.partition.progress();
-            backlog += u64::try_from(*place.end.borrow() - place.position).unwrap_or(0);
+            backlog += u64::try_from(self.follow.backlog(n)).unwrap_or(0);
         }
         let held = u64::try_from(progress.live + progress.backfill).unwrap_or(0);
         self.metrics.progress(progress.calls, backlog + held, progress.backfill);
@@ -383,23 +385,4 @@ async fn progress_of(catch_up: &mut Option<watch::Receiver<Stage>>) {
     if !further {
         std::future::pending::<()>().await;
     }
-}
-
-/// Waits until there is something new in a partition that has room.
-async fn news(partitions: &mut [Place]) {
-    let waits: Vec<_> = partitions
-        .iter_mut()
-        .filter(|place| place.partition.room() > 0)
-        .map(|place| {
-            Box::pin(async {
-                if place.end.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            })
-        })
-        .collect();
-    if waits.is_empty() {
-        std::future::pending::<()>().await;
-    }
-    select_all(waits).await;
 }

@@ -21,7 +21,10 @@ use crate::{
 use drive::Drive;
 use schemas::{Millis, Registry, System};
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
-use streams::embedded::{Clock, Log, SystemClock, TopicConfig};
+use streams::{
+    Log,
+    embedded::{Clock, SystemClock, TopicConfig},
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -110,7 +113,7 @@ pub struct Runner {
 
 impl Runner {
     /// The system's topics must exist. Without a sink the system is only read.
-    pub fn new(
+    pub async fn new(
         log: Log,
         registry: &Registry,
         options: Options,
@@ -119,11 +122,11 @@ impl Runner {
     ) -> Result<Self, ConnectError> {
         let topics = Topics::new(&log, registry, &options.system)?;
         let group = runner_group(&options.system);
-        if !log.topics().iter().any(|topic| topic.name == *topics.dead) {
+        if log.partitions(&topics.dead).is_none() {
             let dead = TopicConfig::delete(topics.dead.to_string(), topics.partitions, DEAD_LETTERS);
-            log.create_topic(dead).map_err(ConnectError::log(format!("creating {}", topics.dead)))?;
+            log.create_topic(dead).await.map_err(ConnectError::log(format!("creating {}", topics.dead)))?;
         }
-        log.create_group(group.clone(), [topics.requests.to_string()]).map_err(ConnectError::log(format!("announcing {group}")))?;
+        log.create_group(&group, &[&*topics.requests]).await.map_err(ConnectError::log(format!("announcing {group}")))?;
         Ok(Runner {
             shared: Shared { log, topics, group, options },
             source,
@@ -146,6 +149,6 @@ impl Runner {
     /// Works until the shutdown, then lets the calls under way finish and publishes what they brought. It ends earlier only with an
     /// error of the log that waiting does not cure; run a new one then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ConnectError> {
-        Drive::new(self)?.run(shutdown).await
+        Drive::new(self).await?.run(shutdown).await
     }
 }

@@ -10,7 +10,7 @@ use schemas::{Action, Read, Request};
 use streams::{ConsumerRecord, Headers, ProducerRecord, TopicPartition, dlq_headers, embedded::Append};
 
 /// Adds a batch of a partition to an append.
-pub(super) fn add(append: &mut Append, shared: &Shared, partition: &TopicPartition, batch: &Batch) -> Result<(), ConnectError> {
+pub(super) async fn add(append: &mut Append, shared: &Shared, partition: &TopicPartition, batch: &Batch) -> Result<(), ConnectError> {
     let Shared { topics, log, .. } = shared;
     for output in &batch.outputs {
         match output {
@@ -26,10 +26,8 @@ pub(super) fn add(append: &mut Append, shared: &Shared, partition: &TopicPartiti
             }
             Output::Dead { offset, reason, .. } => {
                 let failed = ConnectError::log(format!("reading {}", topics.requests));
-                let records = log.read(partition, *offset, 1, usize::MAX).map_err(failed)?;
-                append
-                    .records
-                    .extend(records.into_iter().filter(|record| record.offset == *offset).map(|record| dead(topics, record, reason)));
+                let letter = |record| append.records.push(dead(topics, record, reason));
+                log.scan(partition, *offset, *offset + 1, letter).await.map_err(failed)?;
             }
         }
     }

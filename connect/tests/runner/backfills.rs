@@ -14,10 +14,10 @@ async fn a_page_is_read_by_one_list_call() {
     for id in ids(0..30) {
         world.vendor.person_sets(id.as_str(), "Ada");
     }
-    let mut slices = Slices::new(world.requests()).unwrap();
+    let mut slices = Slices::new(world.requests()).await.unwrap();
     slices.publish(Some("page 1"), &ids(0..30), Vec::new()).await.unwrap();
     assert_eq!(slices.unanswered(), 30);
-    let running = world.run_with(Options { lists: true, ..world.options() });
+    let running = world.run_with(Options { lists: true, ..world.options() }).await;
     slices.answered().await.unwrap();
     let calls = world.vendor.calls();
     assert_eq!(calls, ["list page 1"; PARTITIONS as usize], "one for each partition");
@@ -28,9 +28,9 @@ async fn a_page_is_read_by_one_list_call() {
 #[tokio::test(flavor = "multi_thread")]
 async fn never_more_than_a_slice_is_unanswered_and_live_ones_go_first() {
     let world = World::new();
-    let mut slices = Slices::with_limit(world.requests(), 5).unwrap();
+    let mut slices = Slices::with_limit(world.requests(), 5).await.unwrap();
     world.vendor.close_gate();
-    let running = world.run_with(Options { calls: 1, timeout: Duration::from_secs(30), ..world.options() });
+    let running = world.run_with(Options { calls: 1, timeout: Duration::from_secs(30), ..world.options() }).await;
     let all = ids(0..100);
     let publishing = tokio::spawn(async move {
         for page in all.chunks(10) {
@@ -58,9 +58,9 @@ async fn a_stuck_request_does_not_hold_up_a_backfill() {
         let reply = connect::Reply::Unknown { reason: "reset".into(), retry_after: None };
         world.vendor.trouble("cus_stuck", vendor::Trouble::Instead(reply));
     }
-    let running = world.run();
+    let running = world.run().await;
     world.notice("cus_stuck", "evt_1").await;
-    let mut slices = Slices::with_limit(world.requests(), 5).unwrap();
+    let mut slices = Slices::with_limit(world.requests(), 5).await.unwrap();
     let work = async {
         slices.publish(None, &ids(0..60), Vec::new()).await.unwrap();
         slices.answered().await.unwrap();
@@ -72,7 +72,7 @@ async fn a_stuck_request_does_not_hold_up_a_backfill() {
 #[tokio::test]
 async fn a_cursor_survives_a_restart_and_goes_with_its_notices() {
     let world = World::new();
-    let cursors = Cursors::open(&world.log).unwrap();
+    let cursors = Cursors::open(&world.log.clone().into()).await.unwrap();
     assert_eq!(cursors.get("stripe.events"), None);
     cursors.set("stripe.events", "evt_1").await.unwrap();
     let record = cursors.record("stripe.events", "evt_2");
@@ -81,7 +81,7 @@ async fn a_cursor_survives_a_restart_and_goes_with_its_notices() {
     assert_eq!(cursors.get("stripe.events").as_deref(), Some("evt_2"));
     drop(cursors);
     let world = world.restart();
-    assert_eq!(Cursors::open(&world.log).unwrap().get("stripe.events").as_deref(), Some("evt_2"));
+    assert_eq!(Cursors::open(&world.log.clone().into()).await.unwrap().get("stripe.events").as_deref(), Some("evt_2"));
 }
 
 fn walks(world: &World) -> Vec<(i32, String)> {
@@ -108,9 +108,12 @@ async fn an_import_waits_for_the_topology_and_is_announced_once() {
     for topic in ["customers.stripe", "customers.identify"] {
         world.log.append(Append::of([ProducerRecord::new(topic, "a", "1")])).await.unwrap();
     }
-    let walk = || Walks::new(&world.log, &world.registry, &Cursors::open(&world.log).unwrap(), "app").unwrap();
+    let walk = async || {
+        let log = world.log.clone().into();
+        Walks::new(&log, &world.registry, &Cursors::open(&log).await.unwrap(), "app").unwrap()
+    };
     let importing = tokio::spawn({
-        let walks = walk();
+        let walks = walk().await;
         async move { walks.import(&system()).await }
     });
     process(&world, "customers.identify").await;
@@ -123,17 +126,17 @@ async fn an_import_waits_for_the_topology_and_is_announced_once() {
     tokio::time::timeout(Duration::from_secs(10), importing).await.expect("in time").unwrap().unwrap();
     let import = |partition| (partition, "import".to_owned());
     assert_eq!(walks(&world), [import(0), import(1), import(2)]);
-    walk().import(&system()).await.unwrap();
+    walk().await.import(&system()).await.unwrap();
     assert_eq!(walks(&world).len(), 3, "the flag is stored with them");
-    assert!(walk().imported(&system()));
+    assert!(walk().await.imported(&system()));
 }
 
 #[tokio::test]
 async fn a_changed_configuration_is_a_walk_also_when_it_comes_back() {
     let world = World::new();
     for hash in ["a", "a", "b", "b", "a"] {
-        let cursors = Cursors::open(&world.log).unwrap();
-        let walks = Walks::new(&world.log, &world.registry, &cursors, "app").unwrap();
+        let cursors = Cursors::open(&world.log.clone().into()).await.unwrap();
+        let walks = Walks::new(&world.log.clone().into(), &world.registry, &cursors, "app").unwrap();
         walks.configured(&system(), hash).await.unwrap();
     }
     let reasons: Vec<String> = walks(&world).into_iter().filter(|(partition, _)| *partition == 0).map(|(_, reason)| reason).collect();

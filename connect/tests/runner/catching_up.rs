@@ -22,8 +22,9 @@ impl Source for CatchingUp {
     }
 }
 
-fn run(world: &World, source: &Arc<CatchingUp>) -> Running {
-    let runner = Runner::new(world.log.clone(), &world.registry, world.options(), source.clone(), Some(world.vendor.clone())).unwrap();
+async fn run(world: &World, source: &Arc<CatchingUp>) -> Running {
+    let runner =
+        Runner::new(world.log.clone().into(), &world.registry, world.options(), source.clone(), Some(world.vendor.clone())).await.unwrap();
     let (stop, health) = (CancellationToken::new(), runner.health());
     let token = stop.clone();
     let task = tokio::spawn(async move { runner.run(token).await.unwrap() });
@@ -39,7 +40,7 @@ fn create(number: u64) -> Action {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_create_waits_until_the_reads_of_the_catch_up_are_answered_also_behind_it() {
     let world = World::new();
-    let source = Arc::new(CatchingUp { vendor: world.vendor.clone(), catch_up: CatchUp::new(&world.requests()).unwrap() });
+    let source = Arc::new(CatchingUp { vendor: world.vendor.clone(), catch_up: CatchUp::new(&world.requests()).await.unwrap() });
     let customer = ada().to_string();
     // Decided before the start; then, in its partition and elsewhere, what the source has noticed.
     world.ask(&customer, create(0)).await;
@@ -48,7 +49,7 @@ async fn a_create_waits_until_the_reads_of_the_catch_up_are_answered_also_behind
         world.notice(&format!("cus_{n}"), "evt").await;
     }
     world.vendor.close_gate();
-    let running = run(&world, &source);
+    let running = run(&world, &source).await;
     let catching_up = tokio::spawn({
         let source = source.clone();
         async move { source.catch_up.noticed(None).await.unwrap() }
@@ -70,7 +71,7 @@ async fn a_create_waits_until_the_reads_of_the_catch_up_are_answered_also_behind
     running.stop().await;
 
     // A runner that begins after the catch-up makes records, but not those asked for before it began.
-    let again = run(&world, &source);
+    let again = run(&world, &source).await;
     let other = schemas::CustomerId::minted(&system(), &ExternalId::new("43"), 0);
     eventually("all is committed", || world.all_committed()).await;
     let id = WriteId::create(other, &system(), 0, 0);

@@ -7,7 +7,7 @@ async fn a_shutdown_lets_calls_under_way_finish_and_publishes_them() {
     let world = World::new();
     world.vendor.person_sets("cus_1", "Ada");
     world.vendor.close_gate();
-    let running = world.run_with(Options { timeout: Duration::from_secs(30), ..world.options() });
+    let running = world.run_with(Options { timeout: Duration::from_secs(30), ..world.options() }).await;
     world.notice("cus_1", "evt_1").await;
     eventually("the call is out", || world.vendor.calls_of("get") == 1).await;
     running.stop.cancel();
@@ -22,11 +22,11 @@ async fn a_shutdown_does_not_wait_for_ever() {
     let world = World::new();
     world.vendor.trouble("cus_1", vendor::Trouble::Hangs);
     let options = Options { timeout: Duration::from_secs(3600), drain: Duration::from_millis(100), ..world.options() };
-    let running = world.run_with(options);
+    let running = world.run_with(options).await;
     world.notice("cus_1", "evt_1").await;
     eventually("the call is out", || world.vendor.calls_of("get") == 1).await;
     running.stop().await;
-    let again = world.run();
+    let again = world.run().await;
     assert_eq!(events(&world.until("cus_1", 1).await[0]), ["evt_1"], "its request runs again");
     again.stop().await;
 }
@@ -35,7 +35,7 @@ async fn a_shutdown_does_not_wait_for_ever() {
 async fn a_write_whose_answer_dies_with_the_process_is_found_done() {
     let world = World::new();
     world.vendor.person_sets("cus_1", "Ada");
-    let running = world.run();
+    let running = world.run().await;
     world.notice("cus_1", "evt_1").await;
     let order = world.until("cus_1", 1).await[0].order.unwrap();
     world.vendor.trouble("cus_1", vendor::Trouble::LostAnswer);
@@ -47,7 +47,7 @@ async fn a_write_whose_answer_dies_with_the_process_is_found_done() {
     running.kill().await;
     let world = world.restart();
     world.vendor.clear_troubles();
-    let again = world.run();
+    let again = world.run().await;
     let results = world.until("cus_1", 2).await;
     assert_eq!((name(&results[1]), outcome(&results[1])), (Some("Ada L."), Some(Outcome::Done)));
     assert_eq!(results[1].answer.as_ref().unwrap().left, None, "a look found it");
@@ -59,7 +59,7 @@ async fn deaths_at_random_lose_no_request_and_keep_each_records_order() {
     let mut world = World::new();
     let ids: Vec<String> = (0..12).map(|n| format!("cus_{n}")).collect();
     for round in 0..8 {
-        let running = world.run();
+        let running = world.run().await;
         for n in 0..6 {
             for id in &ids {
                 if (round + n) % 3 == 0 {
@@ -73,7 +73,7 @@ async fn deaths_at_random_lose_no_request_and_keep_each_records_order() {
         running.kill().await;
         world = world.restart();
     }
-    let running = world.run();
+    let running = world.run().await;
     eventually("everything is answered", || world.all_committed()).await;
     running.stop().await;
     for id in &ids {

@@ -93,13 +93,13 @@ impl World {
         }
     }
 
-    fn run(&self) -> Running {
-        self.run_with(self.options())
+    async fn run(&self) -> Running {
+        self.run_with(self.options()).await
     }
 
-    fn run_with(&self, options: Options) -> Running {
+    async fn run_with(&self, options: Options) -> Running {
         let (source, sink) = (self.vendor.clone(), self.vendor.clone());
-        let runner = Runner::new(self.log.clone(), &self.registry, options, source, Some(sink)).unwrap();
+        let runner = Runner::new(self.log.clone().into(), &self.registry, options, source, Some(sink)).await.unwrap();
         let (stop, health) = (CancellationToken::new(), runner.health());
         let token = stop.clone();
         let task = tokio::spawn(async move { runner.run(token).await.unwrap() });
@@ -107,7 +107,7 @@ impl World {
     }
 
     fn requests(&self) -> Requests {
-        Requests::new(&self.log, &self.registry, &system()).unwrap()
+        Requests::new(&self.log.clone().into(), &self.registry, &system()).unwrap()
     }
 
     async fn notice(&self, id: &str, event: &str) {

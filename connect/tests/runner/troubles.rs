@@ -12,7 +12,7 @@ fn reset() -> Trouble {
 async fn calls_are_repeated_until_their_outcome_is_known_and_made_once() {
     let world = World::new();
     world.vendor.person_sets("cus_1", "Ada");
-    let running = world.run();
+    let running = world.run().await;
     world.notice("cus_1", "evt_1").await;
     let order = world.until("cus_1", 1).await[0].order.unwrap();
     for trouble in [reset(), Trouble::Panics, Trouble::LostAnswer] {
@@ -29,7 +29,7 @@ async fn calls_are_repeated_until_their_outcome_is_known_and_made_once() {
 async fn a_call_that_hangs_is_given_up_and_repeated() {
     let world = World::new();
     world.vendor.trouble("cus_1", Trouble::Hangs);
-    let running = world.run();
+    let running = world.run().await;
     world.notice("cus_1", "evt_1").await;
     world.until("cus_1", 1).await;
     assert_eq!(world.vendor.calls_of("get"), 2);
@@ -40,7 +40,7 @@ async fn a_call_that_hangs_is_given_up_and_repeated() {
 async fn the_systems_hint_holds_all_calls() {
     let world = World::new();
     world.vendor.trouble("cus_1", Trouble::Instead(Reply::Busy { reason: "429".into(), retry_after: Some(300) }));
-    let mut running = world.run();
+    let mut running = world.run().await;
     world.notice("cus_1", "evt_1").await;
     running.until(|health| matches!(health, Health::Degraded(_))).await;
     let held = std::time::Instant::now();
@@ -57,7 +57,7 @@ async fn one_records_trouble_is_nobody_elses() {
     for _ in 0..1_000 {
         world.vendor.trouble("cus_bad", reset());
     }
-    let running = world.run();
+    let running = world.run().await;
     world.notice("cus_bad", "evt_1").await;
     for n in 0..50 {
         let id = format!("cus_{n}");
@@ -78,7 +78,7 @@ async fn a_poison_request_becomes_a_dead_letter_and_the_next_one_goes_on() {
         let refusal = Refusal { reason: "malformed id".into(), ..Refusal::default() };
         world.vendor.trouble("cus_1", Trouble::Instead(Reply::Refused(refusal)));
     }
-    let running = world.run();
+    let running = world.run().await;
     world.notice("cus_1", "evt_1").await;
     eventually("it is dead", || world.records("requests.stripe.dlq").len() == 1).await;
     let dead = &world.records("requests.stripe.dlq")[0];
@@ -93,7 +93,7 @@ async fn a_poison_request_becomes_a_dead_letter_and_the_next_one_goes_on() {
 async fn bad_credentials_pause_the_system_and_it_recovers_by_itself() {
     let world = World::new();
     world.vendor.revoke(true);
-    let mut running = world.run();
+    let mut running = world.run().await;
     for n in 0..20 {
         world.notice(&format!("cus_{n}"), "evt").await;
     }
@@ -115,7 +115,7 @@ async fn a_system_that_is_away_is_probed_and_recovers_by_itself() {
     for _ in 0..60 {
         world.vendor.trouble("", reset());
     }
-    let mut running = world.run();
+    let mut running = world.run().await;
     for n in 0..20 {
         world.notice(&format!("cus_{n}"), "evt").await;
     }
@@ -128,13 +128,13 @@ async fn a_system_that_is_away_is_probed_and_recovers_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_takes_nothing_pauses_the_system_and_nothing_is_lost() {
     let world = World::new();
-    world.run().stop().await;
+    world.run().await.stop().await;
     for n in 0..60 {
         world.notice(&format!("cus_{n}"), "evt").await;
     }
     let world = world.restart_on_a_full_disk();
     let options = Options { calls: 4, calls_per_second: std::num::NonZeroU32::new(100), ..world.options() };
-    let mut running = world.run_with(options);
+    let mut running = world.run_with(options).await;
     running.until(|health| matches!(health, Health::Paused(reason) if reason.contains("the log takes nothing"))).await;
     let before = world.vendor.calls().len();
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -142,7 +142,7 @@ async fn a_log_that_takes_nothing_pauses_the_system_and_nothing_is_lost() {
     assert!(more <= 4, "{more} calls: no more than were under way, since nobody could keep their answers");
     running.stop().await;
     let world = world.restart();
-    let running = world.run();
+    let running = world.run().await;
     for n in 0..60 {
         world.until(&format!("cus_{n}"), 1).await;
     }

@@ -18,15 +18,14 @@ pub mod writer;
 
 use clients::postgres::{self, AttachError, TableConfig};
 use connect::{ConnectError, Cursors, Health, SourceError, topics};
-use futures_util::future::select_all;
 use job::Job;
 use queue::{Place, Queue, Turn};
 use schemas::{AvroCodec, Registry, Request, System, value_subject};
 use sqlx::{ConnectOptions, PgConnection};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use streams::{
-    ConsumerRecord, Headers, ProducerRecord, TopicPartition, dlq_headers,
-    embedded::{Append, Log, LogError, TopicConfig},
+    ConsumerRecord, Follow, Headers, Log, ProducerRecord, TopicPartition, dlq_headers,
+    embedded::{Append, LogError, TopicConfig},
 };
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -78,19 +77,18 @@ enum Trouble {
 
 impl Sink {
     /// The system's topics must exist. Nothing is asked of the database yet.
-    pub fn new(log: &Log, registry: &Registry, cursors: &Cursors, options: Options) -> Result<Self, ConnectError> {
+    pub async fn new(log: &Log, registry: &Registry, cursors: &Cursors, options: Options) -> Result<Self, ConnectError> {
         let topic = topics::requests_topic(&options.system);
         let codec = registry.codec(&value_subject(&topic)).map_err(|source| ConnectError::Schema { topic: topic.clone(), source })?;
-        let known = log.topics();
-        let found = known.iter().find(|t| t.name == topic).ok_or_else(|| ConnectError::NoTopic(topic.clone()))?;
-        let requests = (0..found.partitions).map(|n| TopicPartition::new(topic.as_str(), n)).collect();
+        let partitions = log.partitions(&topic).ok_or_else(|| ConnectError::NoTopic(topic.clone()))?;
+        let requests = (0..partitions).map(|n| TopicPartition::new(topic.as_str(), n)).collect();
         let (dead, group) = (format!("{topic}.dlq"), topics::runner_group(&options.system));
         let failed = |action: String| |source: LogError| ConnectError::Log { action, source };
-        if !known.iter().any(|t| t.name == dead) {
-            let config = TopicConfig::delete(dead.clone(), found.partitions, DEAD_LETTERS);
-            log.create_topic(config).map_err(failed(format!("creating {dead}")))?;
+        if log.partitions(&dead).is_none() {
+            let config = TopicConfig::delete(dead.clone(), partitions, DEAD_LETTERS);
+            log.create_topic(config).await.map_err(failed(format!("creating {dead}")))?;
         }
-        log.create_group(group.clone(), [topic]).map_err(failed(format!("announcing {group}")))?;
+        log.create_group(&group, &[&topic]).await.map_err(failed(format!("announcing {group}")))?;
         let health = watch::Sender::new(Health::Ok);
         Ok(Sink { log: log.clone(), cursors: cursors.clone(), options, codec, requests, dead, group, health })
     }
@@ -138,20 +136,19 @@ impl Sink {
         pool.close().await;
         let mut writer = Writer::new(pool.connect_options().connect().await?, &self.options.system, attached).await?;
         let mut queue = Queue::default();
-        let mut ends = Vec::with_capacity(self.requests.len());
+        let mut from = Vec::with_capacity(self.requests.len());
         for tp in &self.requests {
-            queue.start(tp.partition, self.log.committed(&self.group, tp)?.unwrap_or(0).max(self.log.beginning_offset(tp)?));
-            ends.push(self.log.watch(tp)?);
+            let next = self.log.next(&self.group, tp).await?;
+            queue.start(tp.partition, next);
+            from.push((tp.clone(), next));
         }
+        let mut requests = self.log.follow(from).await?;
         let mut dead: Vec<ProducerRecord> = Vec::new();
         let mut commit: Option<Commit> = None;
         let mut next_prune = tokio::time::Instant::now();
         self.health.send_replace(Health::Ok);
         loop {
-            for end in &mut ends {
-                end.mark_unchanged();
-            }
-            self.fill(&mut queue, &mut dead)?;
+            self.fill(&mut requests, &mut queue, &mut dead)?;
             let turns = queue.take(BATCH, now());
             if !turns.is_empty() {
                 let finished = self.apply(&mut writer, &turns).await;
@@ -184,9 +181,9 @@ impl Sink {
                 writer.prune(FENCE).await?;
             }
             let due = queue.next_due().map_or(Duration::from_secs(60), |due| Duration::from_millis((due - now()).max(0).unsigned_abs()));
-            let news = select_all(ends.iter_mut().map(|end| Box::pin(end.changed())));
+            let room = queue.len() < HELD;
             tokio::select! {
-                _ = news => {}
+                ready = requests.ready(|_| room) => ready?,
                 () = tokio::time::sleep(due) => {}
                 () = shutdown.cancelled() => {}
                 () = Commit::over(&mut commit) => {}
@@ -195,10 +192,10 @@ impl Sink {
     }
 
     /// Reads what there is room for.
-    fn fill(&self, queue: &mut Queue, dead: &mut Vec<ProducerRecord>) -> Result<(), Trouble> {
-        for tp in &self.requests {
+    fn fill(&self, requests: &mut Follow, queue: &mut Queue, dead: &mut Vec<ProducerRecord>) -> Result<(), Trouble> {
+        for (n, tp) in self.requests.iter().enumerate() {
             while queue.len() < HELD {
-                let records = self.log.read(tp, queue.next_offset(tp.partition), BATCH, 4 << 20)?;
+                let records = requests.take(n, BATCH, 4 << 20)?;
                 if records.is_empty() {
                     break;
                 }

@@ -50,13 +50,15 @@ impl Circle {
 
     async fn start(&mut self) {
         self.stop = CancellationToken::new();
-        let cursors = Cursors::open(&self.log).unwrap();
+        let cursors = Cursors::open(&self.log.clone().into()).await.unwrap();
         let (url, table) = (self.postgres.url(), accounts());
         let options =
             source::Options { system: system(), database_url: url.clone(), table: table.clone(), application_id: "concord".into() };
-        let source = source::Source::new(&self.log, &self.registry, &cursors, options).unwrap();
+        let source = source::Source::new(&self.log.clone().into(), &self.registry, &cursors, options).unwrap();
         let mut backfill = source.backfill();
-        let sink = Sink::new(&self.log, &self.registry, &cursors, Options { system: system(), database_url: url, table }).unwrap();
+        let sink = Sink::new(&self.log.clone().into(), &self.registry, &cursors, Options { system: system(), database_url: url, table })
+            .await
+            .unwrap();
         self.health = Some(sink.health());
         let (a, b) = (self.stop.clone(), self.stop.clone());
         self.tasks.push(tokio::spawn(async move { source.run(a).await.unwrap() }));

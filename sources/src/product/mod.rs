@@ -18,10 +18,7 @@ use clients::postgres::{self, AttachError, TableConfig};
 use connect::{ConnectError, Cursors, Health, SourceError, topics};
 use schemas::{AvroCodec, Registry, SourceCustomer, System, value_subject};
 use std::time::Duration;
-use streams::{
-    TopicPartition,
-    embedded::{Log, LogError},
-};
+use streams::{Log, TopicPartition, embedded::LogError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -103,8 +100,7 @@ impl Source {
     pub fn new(log: &Log, registry: &Registry, cursors: &Cursors, options: Options) -> Result<Self, ConnectError> {
         let topic = topics::customers_topic(&options.system);
         let codec = registry.codec(&value_subject(&topic)).map_err(|source| ConnectError::Schema { topic: topic.clone(), source })?;
-        let count = log.topics().iter().find(|t| t.name == topic).map(|t| t.partitions);
-        let count = count.ok_or_else(|| ConnectError::NoTopic(topic.clone()))?;
+        let count = log.partitions(&topic).ok_or_else(|| ConnectError::NoTopic(topic.clone()))?;
         let name = |what: &str| format!("{}.{what}", options.system);
         Ok(Source {
             log: log.clone(),

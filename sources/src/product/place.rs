@@ -41,7 +41,7 @@ mod tests {
     async fn another_table_is_refused_once_the_first_was_read() {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::open(folder.path(), Options { min_free_bytes: 0, ..Options::default() }).unwrap();
-        let cursors = Cursors::open(&log).unwrap();
+        let cursors = Cursors::open(&log.clone().into()).await.unwrap();
         let system = System::new("product").unwrap();
         let own = TableConfig::owned();
         let other = TableConfig { table: "public.accounts".into(), ..own.clone() };
@@ -49,7 +49,7 @@ mod tests {
         keep_place(&cursors, &system, &own).await.expect("nothing was read of the other one");
         cursors.set(&super::super::backfill_cursor(&system), "after 7").await.unwrap();
         keep_place(&cursors, &system, &own).await.unwrap();
-        let refused = keep_place(&Cursors::open(&log).unwrap(), &system, &other).await.unwrap_err().to_string();
+        let refused = keep_place(&Cursors::open(&log.clone().into()).await.unwrap(), &system, &other).await.unwrap_err().to_string();
         assert!(refused.contains("public.customers by its column id, not of public.accounts"), "{refused}");
         let by_email = TableConfig { key: "email".into(), columns: [("name".to_owned(), "name".to_owned())].into(), ..own };
         assert!(keep_place(&cursors, &system, &by_email).await.is_err());

@@ -109,7 +109,7 @@ impl Source {
     /// Waits until what was read so far is in the log, and the topology not far behind.
     async fn published(&self, db: &mut PgConnection, shutdown: &CancellationToken) -> Result<bool, Trouble> {
         let up_to = outbox::last_number(db).await?;
-        while !outbox::reads_taken(db, self.options.system.as_str(), up_to).await? || self.ahead()? > AHEAD {
+        while !outbox::reads_taken(db, self.options.system.as_str(), up_to).await? || self.ahead().await? > AHEAD {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = shutdown.cancelled() => return Ok(false),
@@ -119,11 +119,11 @@ impl Source {
     }
 
     /// How many results the topology has not taken in yet; 0 while none is known to read them.
-    fn ahead(&self) -> Result<i64, Trouble> {
+    async fn ahead(&self) -> Result<i64, Trouble> {
         let mut ahead = 0;
         for tp in &self.partitions {
-            if let Some(committed) = self.log.committed(&self.options.application_id, tp)? {
-                ahead += self.log.end_offset(tp)? - committed;
+            if let Some(committed) = self.log.committed(&self.options.application_id, tp).await? {
+                ahead += self.log.end_offset(tp).await? - committed;
             }
         }
         Ok(ahead)

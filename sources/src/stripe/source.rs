@@ -6,7 +6,10 @@ use clients::stripe::{Class, Client, Customer, Error, Found, ListQuery, record::
 use connect::{CatchUp, ConnectError, Cursors, Refusal, Reply, Requests, Seen, Source, SourceError, Walks};
 use schemas::{ExternalId, Millis, System};
 use std::time::Duration;
-use streams::embedded::{Clock, Log, SystemClock};
+use streams::{
+    Log,
+    embedded::{Clock, SystemClock},
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +56,7 @@ pub struct Stripe {
 
 impl Stripe {
     /// `recent`: shared with the account's webhook. To be made before the account's runner.
-    pub fn new(
+    pub async fn new(
         client: Client,
         log: Log,
         requests: Requests,
@@ -61,7 +64,7 @@ impl Stripe {
         recent: RecentEvents,
         options: Options,
     ) -> Result<Self, ConnectError> {
-        let catch_up = CatchUp::new(&requests)?;
+        let catch_up = CatchUp::new(&requests).await?;
         Ok(Stripe { client, log, requests, cursors, recent, walks: None, catch_up, options })
     }
 

@@ -10,7 +10,7 @@ use rustc_hash::FxHashSet;
 use schemas::{ExternalId, Millis};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-use streams::{ProducerRecord, TopicPartition};
+use streams::{ConsumerRecord, ProducerRecord, TopicPartition};
 
 /// A place in the list (newest first) that stays where it is while customers come and go: those created until a second, after one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,11 +58,11 @@ impl Stripe {
         let (begin, before) = match stored {
             Some(Backfill::Through) => return Ok(()),
             // Reads of the process before may not be answered yet: nobody counts these, so wait for all of them.
-            Some(Backfill::Next(page)) => (page, self.ends()?),
+            Some(Backfill::Next(page)) => (page, self.ends().await?),
             None => (self.newest().await, Vec::new()),
         };
         tracing::info!(system = %self.system(), page = begin.text(), "Backfill: every customer of the account is read.");
-        let mut slices = Slices::new(self.requests.clone())?;
+        let mut slices = Slices::new(self.requests.clone()).await?;
         let listed = self
             .walk(&mut slices, begin, |next| serde_json::to_string(&Backfill::Next(next.clone())).ok().map(|text| (name.clone(), text)));
         let count = listed.await?.len();
@@ -75,7 +75,7 @@ impl Stripe {
 
     /// Reads every customer of the list, and every linked one that the list lacks.
     pub(super) async fn sweep(&self) -> Result<(), ConnectError> {
-        let mut slices = Slices::new(self.requests.clone())?;
+        let mut slices = Slices::new(self.requests.clone()).await?;
         let begin = self.newest().await;
         let listed = self.walk(&mut slices, begin, |_| None).await?;
         let missing: Vec<ExternalId> = self.linked().await?.into_iter().filter(|id| !listed.contains(id)).map(ExternalId::new).collect();
@@ -167,11 +167,15 @@ impl Stripe {
     }
 
     /// The ends of `requests.<system>`.
-    fn ends(&self) -> Result<Vec<(TopicPartition, i64)>, ConnectError> {
+    async fn ends(&self) -> Result<Vec<(TopicPartition, i64)>, ConnectError> {
         let topic = connect::topics::requests_topic(self.system());
         let failed = |source| ConnectError::Log { action: format!("reading {topic}"), source };
-        let partitions = self.partitions(&topic)?;
-        partitions.into_iter().map(|tp| Ok((tp.clone(), self.log.end_offset(&tp).map_err(failed)?))).collect()
+        let mut ends = Vec::new();
+        for tp in self.partitions(&topic)? {
+            let end = self.log.end_offset(&tp).await.map_err(failed)?;
+            ends.push((tp, end));
+        }
+        Ok(ends)
     }
 
     /// Waits until the conversation has passed these.
@@ -179,7 +183,7 @@ impl Stripe {
         let group = connect::topics::runner_group(self.system());
         for (tp, end) in ends {
             let failed = |source| ConnectError::Log { action: format!("reading the offsets of {group}"), source };
-            while self.log.committed(&group, tp).map_err(failed)?.unwrap_or(0) < *end {
+            while !self.log.passed(&group, tp, *end).await.map_err(failed)? {
                 tokio::time::sleep(LOOK_EVERY).await;
             }
         }
@@ -189,38 +193,25 @@ impl Stripe {
     /// External ids that are linked.
     async fn linked(&self) -> Result<FxHashSet<String>, ConnectError> {
         let topic = format!("links.{}", self.system());
-        let partitions = self.partitions(&topic)?;
-        let log = self.log.clone();
-        let read = move || {
-            let mut linked = FxHashSet::default();
-            for tp in partitions {
-                let mut from = 0;
-                loop {
-                    let records = log.read(&tp, from, 1_000, 1 << 20)?;
-                    let Some(last) = records.last() else { break };
-                    from = last.offset + 1;
-                    for record in &records {
-                        let Some(Ok(id)) = record.key.as_deref().map(std::str::from_utf8) else { continue };
-                        match record.value {
-                            Some(_) => linked.insert(id.to_owned()),
-                            None => linked.remove(id),
-                        };
-                    }
-                }
-            }
-            Ok(linked)
-        };
-        match tokio::task::spawn_blocking(read).await {
-            Ok(linked) => linked.map_err(|source| ConnectError::Log { action: format!("reading {topic}"), source }),
-            // The runtime is ending: nothing more will be asked.
-            Err(_) => Ok(FxHashSet::default()),
+        let failed = |source| ConnectError::Log { action: format!("reading {topic}"), source };
+        let mut linked = FxHashSet::default();
+        for tp in self.partitions(&topic)? {
+            let take = |record: ConsumerRecord| {
+                let Some(Ok(id)) = record.key.as_deref().map(std::str::from_utf8) else { return };
+                match record.value {
+                    Some(_) => linked.insert(id.to_owned()),
+                    None => linked.remove(id),
+                };
+            };
+            let end = self.log.end_offset(&tp).await.map_err(failed)?;
+            self.log.scan(&tp, 0, end, take).await.map_err(failed)?;
         }
+        Ok(linked)
     }
 
     fn partitions(&self, topic: &str) -> Result<Vec<TopicPartition>, ConnectError> {
-        let topics = self.log.topics();
-        let known = topics.iter().find(|known| known.name == topic).ok_or_else(|| ConnectError::NoTopic(topic.to_owned()))?;
-        Ok((0..known.partitions).map(|partition| TopicPartition::new(topic, partition)).collect())
+        let partitions = self.log.partitions(topic).ok_or_else(|| ConnectError::NoTopic(topic.to_owned()))?;
+        Ok((0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect())
     }
 }
 

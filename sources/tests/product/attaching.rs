@@ -56,7 +56,7 @@ async fn a_table_in_use_is_attached_to_without_holding_anybody_up() {
         }
         (longest, writes)
     };
-    let mut source = world.start();
+    let mut source = world.start().await;
     let story = async {
         tokio::time::sleep(OPEN).await;
         assert!(*source.backfill.borrow() != sources::product::Backfill::Through, "it waits for the open transaction");

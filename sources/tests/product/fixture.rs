@@ -78,13 +78,14 @@ impl World {
         World { postgres, db, log, registry, codec, seen: [0; 2], _folder: folder }
     }
 
-    pub fn start(&self) -> Running {
-        self.start_on(accounts())
+    pub async fn start(&self) -> Running {
+        self.start_on(accounts()).await
     }
 
-    pub fn start_on(&self, table: TableConfig) -> Running {
+    pub async fn start_on(&self, table: TableConfig) -> Running {
         let options = Options { system: system(), database_url: self.postgres.url(), table, application_id: "concord".into() };
-        let source = Source::new(&self.log, &self.registry, &Cursors::open(&self.log).unwrap(), options).unwrap();
+        let log = self.log.clone().into();
+        let source = Source::new(&log, &self.registry, &Cursors::open(&log).await.unwrap(), options).unwrap();
         let (health, backfill, stop) = (source.health(), source.backfill(), CancellationToken::new());
         let token = stop.clone();
         let task = tokio::spawn(async move { source.run(token).await.unwrap() });

@@ -13,7 +13,7 @@ use std::{
 async fn an_edit_is_published_with_what_it_was_and_soon() {
     let mut world = World::new(ACCOUNTS).await;
     world.run("INSERT INTO accounts (id, full_name, changed_at) VALUES (1, 'Ada', '2020-01-01T00:00:00Z')").await;
-    let mut source = world.start();
+    let mut source = world.start().await;
     source.through().await;
     let first = world.await_news(1).await;
     assert_eq!(say(&first), ["1.0 Ada"]);
@@ -40,7 +40,7 @@ async fn an_edit_is_published_with_what_it_was_and_soon() {
 #[tokio::test]
 async fn a_slow_transaction_is_neither_skipped_nor_does_it_hold_anybody_up() {
     let mut world = World::new(ACCOUNTS).await;
-    let mut source = world.start();
+    let mut source = world.start().await;
     source.through().await;
     let mut slow = PgConnection::connect(&world.postgres.url()).await.unwrap();
     let mut open = slow.begin().await.unwrap();
@@ -58,11 +58,11 @@ async fn a_slow_transaction_is_neither_skipped_nor_does_it_hold_anybody_up() {
 #[tokio::test]
 async fn what_commits_while_nobody_listens_is_published_later_and_nothing_twice() {
     let mut world = World::new(ACCOUNTS).await;
-    let mut source = world.start();
+    let mut source = world.start().await;
     source.through().await;
     source.stop().await;
     world.run("INSERT INTO accounts (id, full_name) VALUES (1, 'a'), (2, 'b'); UPDATE accounts SET full_name = 'c' WHERE id = 1").await;
-    let mut source = world.start();
+    let mut source = world.start().await;
     source.through().await;
     let news = world.await_news(3).await;
     let last = last_of_each(&news);
@@ -77,7 +77,7 @@ async fn a_bulk_update_is_published_row_by_row_each_once() {
     let rows = 5_000;
     let mut world =
         World::new(&format!("{ACCOUNTS} INSERT INTO accounts (full_name) SELECT 'P' || n FROM generate_series(1, {rows}) n")).await;
-    let mut source = world.start();
+    let mut source = world.start().await;
     source.through().await;
     let mut orders: HashMap<String, Option<i64>> = world.await_news(rows).await.into_iter().map(|(id, r)| (id, r.order)).collect();
     let mut events = BTreeSet::new();
@@ -111,7 +111,7 @@ async fn a_bulk_update_is_published_row_by_row_each_once() {
 async fn what_is_published_again_after_a_failed_removal_is_the_same() {
     let mut world =
         World::new(&format!("{ACCOUNTS} INSERT INTO accounts (full_name) SELECT 'P' || n FROM generate_series(1, 100) n")).await;
-    let mut source = world.start();
+    let mut source = world.start().await;
     source.through().await;
     world.await_news(100).await;
     world
@@ -140,7 +140,7 @@ async fn what_is_published_again_after_a_failed_removal_is_the_same() {
 #[tokio::test]
 async fn a_truncated_table_is_swept_also_for_what_was_never_inserted_before_our_eyes() {
     let mut world = World::new(&format!("{ACCOUNTS} INSERT INTO accounts (id, full_name) VALUES (1, 'old'), (2, 'older')")).await;
-    let mut source = world.start();
+    let mut source = world.start().await;
     source.through().await;
     world.run("INSERT INTO accounts (id, full_name) VALUES (3, 'new')").await;
     world.run("INSERT INTO concord.crosswalk (system, external_id, customer_id, version) SELECT 'product', n::text, gen_random_uuid(), 1 FROM generate_series(1, 2) n").await;
@@ -155,14 +155,14 @@ async fn a_truncated_table_is_swept_also_for_what_was_never_inserted_before_our_
 #[tokio::test]
 async fn a_restored_backup_pauses_the_product_and_says_how_to_go_on() {
     let mut world = World::new(ACCOUNTS).await;
-    let mut source = world.start();
+    let mut source = world.start().await;
     source.through().await;
     world.run("INSERT INTO accounts (id, full_name) SELECT n, 'x' FROM generate_series(1, 20) n").await;
     world.await_news(20).await;
     source.stop().await;
     world.run("SELECT setval('concord.outbox_number', 5)").await;
     world.run("UPDATE accounts SET full_name = 'from the backup' WHERE id = 1").await;
-    let mut source = world.start();
+    let mut source = world.start().await;
     let health = source.health.wait_for(|h| *h != Health::Ok).await.unwrap().to_string();
     assert!(health.contains("restored from a backup") && health.contains("setval"), "{health}");
     assert_eq!(world.news().len(), 0);
@@ -174,7 +174,7 @@ async fn a_restored_backup_pauses_the_product_and_says_how_to_go_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_loses_nothing() {
     let mut world = World::new(ACCOUNTS).await;
-    let mut source = world.start();
+    let mut source = world.start().await;
     source.through().await;
     let mut committed = 0;
     for round in 0..3 {

@@ -31,7 +31,7 @@ impl RequestsLog {
         }
         log.create_topic(TopicConfig::compact(format!("links.{system}"), PARTITIONS)).unwrap();
         let registry = Registry::new();
-        let requests = Requests::new(&log, &registry, &system).unwrap();
+        let requests = Requests::new(&log.clone().into(), &registry, &system).unwrap();
         RequestsLog { log, registry, requests, system, folder }
     }
 

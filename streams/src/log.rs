@@ -1,0 +1,194 @@
+//! The log that programs beside the topology use: they append to topics, follow them, and keep consumer groups' offsets.
+
+use tokio::sync::watch;
+
+use crate::embedded::{self, Append, LogError, TopicConfig};
+use crate::{ConsumerRecord, TopicPartition};
+
+/// Records that are read from the embedded log at once.
+const READ: usize = 1_000;
+const READ_BYTES: usize = 1 << 20;
+
+/// A log of topics. Cheap to clone.
+///
+/// Offsets of a partition ascend, and there may be gaps between them: ends of transactions on Kafka, what compaction removed. A
+/// group has reached an end when no record is left before it, which [`passed`](Self::passed) tells.
+#[derive(Debug, Clone)]
+pub enum Log {
+    /// In a folder of this machine.
+    Embedded(embedded::Log),
+}
+
+impl From<embedded::Log> for Log {
+    fn from(log: embedded::Log) -> Log {
+        Log::Embedded(log)
+    }
+}
+
+impl Log {
+    /// Creates a topic, or applies a changed clean-up policy to one that exists.
+    pub async fn create_topic(&self, topic: TopicConfig) -> Result<(), LogError> {
+        match self {
+            Log::Embedded(log) => log.create_topic(topic),
+        }
+    }
+
+    /// Announces a consumer group: topics of policy *delete* keep what it has not passed.
+    pub async fn create_group(&self, group: &str, topics: &[&str]) -> Result<(), LogError> {
+        match self {
+            Log::Embedded(log) => log.create_group(group, topics.iter().copied()),
+        }
+    }
+
+    /// The topics, by name.
+    pub fn topics(&self) -> Vec<TopicConfig> {
+        match self {
+            Log::Embedded(log) => log.topics(),
+        }
+    }
+
+    /// How many partitions a topic has.
+    pub fn partitions(&self, topic: &str) -> Option<i32> {
+        self.topics().iter().find(|known| known.name == topic).map(|known| known.partitions)
+    }
+
+    /// Appends records and sets group offsets, all of it or nothing. They are durable when this returns; the offsets are those of
+    /// the records, in the order given. When the future is dropped, the append may still happen.
+    pub async fn append(&self, append: Append) -> Result<Vec<i64>, LogError> {
+        match self {
+            Log::Embedded(log) => log.append(append).await,
+        }
+    }
+
+    /// A group's committed offset: that of the next record it will process.
+    pub async fn committed(&self, group: &str, tp: &TopicPartition) -> Result<Option<i64>, LogError> {
+        match self {
+            Log::Embedded(log) => log.committed(group, tp),
+        }
+    }
+
+    /// Where a group begins to read: its committed offset, and not before the first record that is left.
+    pub async fn next(&self, group: &str, tp: &TopicPartition) -> Result<i64, LogError> {
+        let beginning = self.beginning_offset(tp).await?;
+        Ok(self.committed(group, tp).await?.unwrap_or(beginning).max(beginning))
+    }
+
+    /// Offset of the first record that retention has left.
+    pub async fn beginning_offset(&self, tp: &TopicPartition) -> Result<i64, LogError> {
+        match self {
+            Log::Embedded(log) => log.beginning_offset(tp),
+        }
+    }
+
+    /// What is committed by now lies before it.
+    pub async fn end_offset(&self, tp: &TopicPartition) -> Result<i64, LogError> {
+        match self {
+            Log::Embedded(log) => log.end_offset(tp),
+        }
+    }
+
+    /// Whether a group has no record left before `end`.
+    pub async fn passed(&self, group: &str, tp: &TopicPartition, end: i64) -> Result<bool, LogError> {
+        match self {
+            Log::Embedded(log) => Ok(log.committed(group, tp)?.unwrap_or(0) >= end),
+        }
+    }
+
+    /// Once this returns, the ends that are read hold all that was written by commits whose group offsets have been seen.
+    pub async fn settled(&self) -> Result<(), LogError> {
+        match self {
+            // What is committed shows a moment before the ends of the topics that the same commit wrote to: an append that comes
+            // after it does not.
+            Log::Embedded(log) => log.append(Append::default()).await.map(drop),
+        }
+    }
+
+    /// Hands the committed records of `from` up to `end`, in order.
+    pub async fn scan(&self, tp: &TopicPartition, from: i64, end: i64, mut each: impl FnMut(ConsumerRecord)) -> Result<(), LogError> {
+        match self {
+            Log::Embedded(log) => {
+                let mut from = from;
+                while from < end {
+                    let wanted = usize::try_from(end - from).unwrap_or(READ).min(READ);
+                    let records = log.read(tp, from, wanted, READ_BYTES)?;
+                    let Some(last) = records.last() else { break };
+                    from = last.offset + 1;
+                    records.into_iter().filter(|record| record.offset < end).for_each(&mut each);
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Follows partitions, each from an offset on. The partitions' places in `from` are what [`Follow`] calls them by.
+    pub async fn follow(&self, from: Vec<(TopicPartition, i64)>) -> Result<Follow, LogError> {
+        match self {
+            Log::Embedded(log) => {
+                let place = |(tp, next)| Ok(Place { end: log.watch(&tp)?, tp, next });
+                Ok(Follow { log: log.clone(), places: from.into_iter().map(place).collect::<Result<_, LogError>>()? })
+            }
+        }
+    }
+
+    /// Why appends are not taken at the moment (`None`: they are), as it changes.
+    pub fn watch_trouble(&self) -> watch::Receiver<Option<String>> {
+        match self {
+            Log::Embedded(log) => log.watch_trouble(),
+        }
+    }
+}
+
+/// Committed records of some partitions as they come, each partition in order.
+#[derive(Debug)]
+pub struct Follow {
+    log: embedded::Log,
+    places: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    tp: TopicPartition,
+    next: i64,
+    end: watch::Receiver<i64>,
+}
+
+impl Follow {
+    /// Waits until one of the wanted places has a record; for ever if none is wanted. May be dropped and called again.
+    pub async fn ready(&mut self, wanted: impl Fn(usize) -> bool) -> Result<(), LogError> {
+        let waits = self.places.iter_mut().enumerate().filter(|(n, _)| wanted(*n)).map(|(_, place)| {
+            let next = place.next;
+            Box::pin(async move { place.end.wait_for(|end| *end > next).await.map(drop).map_err(|_| LogError::Closed) })
+        });
+        let waits: Vec<_> = waits.collect();
+        if waits.is_empty() {
+            return std::future::pending().await;
+        }
+        futures_util::future::select_all(waits).await.0
+    }
+
+    /// What is here of a place's next records: at most `max_records`, and no more once `max_bytes` are reached. Never waits.
+    pub fn take(&mut self, place: usize, max_records: usize, max_bytes: usize) -> Result<Vec<ConsumerRecord>, LogError> {
+        let Some(place) = self.places.get_mut(place) else { return Ok(Vec::new()) };
+        if *place.end.borrow() <= place.next {
+            return Ok(Vec::new());
+        }
+        let records = self.log.read(&place.tp, place.next, max_records, max_bytes)?;
+        if let Some(last) = records.last() {
+            place.next = last.offset + 1;
+        }
+        Ok(records)
+    }
+
+    /// Passes over what is here of a place.
+    pub fn pass(&mut self, place: usize) {
+        if let Some(place) = self.places.get_mut(place) {
+            place.next = place.next.max(*place.end.borrow());
+        }
+    }
+
+    /// About how many records of a place are not taken yet.
+    pub fn backlog(&self, place: usize) -> i64 {
+        self.places.get(place).map_or(0, |place| (*place.end.borrow() - place.next).max(0))
+    }
+}
