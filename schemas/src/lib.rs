@@ -6,6 +6,7 @@
 //! - [`codec`]: a type to bytes and back, in Confluent's format ([`wire`]); data of another version of the schema are resolved ([`resolve`])
 //! - [`registry`]: subjects, versions and ids; it refuses a schema that could not read what is there ([`compatibility`])
 //! - [`generic`]: values without a type, and plain JSON; [`json`]: customers as the HTTP API shows them
+//! - [`samples`]: values of any schema, to try a new version with
 //! - [`rules`]: the protocol's rules by name, so that the simulation can break them
 
 pub mod catalog;
@@ -19,6 +20,7 @@ pub mod messages;
 pub mod registry;
 pub mod resolve;
 pub mod rules;
+pub mod samples;
 pub mod schema;
 pub mod sorted_map;
 pub mod wire;

@@ -4,7 +4,7 @@
 //! and looks at a union's branches without knowing which type was written.)
 
 use crate::{
-    compatibility::{promotes, same_type, writers_field},
+    compatibility::{always_readable, promotes, same_type, writers_field},
     generic,
     schema::{Names, Schema, Shape},
 };
@@ -59,16 +59,21 @@ impl<'a> Resolver<'_, 'a> {
             },
             (value, _, Shape::Union(known)) => {
                 let (branch, schema) = self
-                    .branch(w, known)
+                    .branch(writer, known)
                     .ok_or_else(|| Failure::new(format!("the writer's {} is in no branch of the reader's union", w.name())))?;
                 Ok(Value::Union(branch, Box::new(self.value(value, writer, schema)?)))
             }
             (Value::Record(mut written), Shape::Record(w), Shape::Record(r)) => {
                 let mut fields = Vec::with_capacity(r.fields.len());
+                // By an alias two of the reader's fields may be one of the writer's.
+                let shared = r.fields.iter().any(|field| !field.aliases.is_empty());
                 for field in &r.fields {
                     let value = match (writers_field(w, field), &field.default) {
                         (Some((at, of)), _) => {
-                            let value = written.get_mut(at).map_or(Value::Null, |(_, value)| std::mem::replace(value, Value::Null));
+                            let value = written.get_mut(at).map_or(Value::Null, |(_, value)| match shared {
+                                true => value.clone(),
+                                false => std::mem::replace(value, Value::Null),
+                            });
                             self.value(value, &of.schema, &field.schema).map_err(|e| e.under(&field.name))?
                         }
                         (None, Some(default)) => generic::default_value(default, &field.schema, self.reader)
@@ -111,11 +116,18 @@ impl<'a> Resolver<'_, 'a> {
         }
     }
 
-    /// The branch of the reader's union that takes the writer's type: the same type first, else what it promotes to.
-    fn branch(&self, w: Shape<'a>, known: &'a [apache_avro::Schema]) -> Option<(u32, &'a apache_avro::Schema)> {
-        let shapes = || known.iter().enumerate().map(|(n, schema)| (n as u32, schema, self.reader.shape(schema)));
-        let same = shapes().find(|(_, schema, r)| same_type(w, *r, self.reader.follow(schema).aliases()));
-        same.or_else(|| shapes().find(|(_, _, r)| promotes(w, *r))).map(|(n, schema, _)| (n, schema))
+    /// The branch of the reader's union that takes the writer's type: the same type first, else what it promotes to. Names count without
+    /// their namespace, so several branches may have the writer's: then it is the one of the full name, if that can always be read, else the first that can.
+    fn branch(&self, writer: &'a apache_avro::Schema, known: &'a [apache_avro::Schema]) -> Option<(u32, &'a apache_avro::Schema)> {
+        let w = self.writer.shape(writer);
+        let shapes = || known.iter().enumerate().map(|(n, schema)| (n as u32, self.reader.follow(schema), self.reader.shape(schema)));
+        let mut same: Vec<_> = shapes().filter(|(_, schema, r)| same_type(w, *r, schema.aliases())).collect();
+        if same.len() > 1 {
+            same.sort_by_key(|(_, schema, _)| schema.name() != writer.name());
+            let fits = same.iter().position(|(_, schema, _)| always_readable((writer, self.writer), (schema, self.reader)));
+            same.swap(0, fits.unwrap_or(0));
+        }
+        same.into_iter().next().or_else(|| shapes().find(|(_, _, r)| promotes(w, *r))).map(|(n, schema, _)| (n, schema))
     }
 }
 

@@ -91,10 +91,16 @@ fn cases() -> Vec<Case> {
         ),
         ("a logical type", field(r#"{"type":"long","logicalType":"timestamp-millis"}"#), field(r#""long""#), None),
         (
-            "another decimal",
+            "another decimal: logical types do not count",
             field(r#"{"type":"bytes","logicalType":"decimal","precision":8,"scale":2}"#),
             field(r#"{"type":"bytes","logicalType":"decimal","precision":8,"scale":3}"#),
-            Some(("a", "decimal(8, 2) is not the reader's decimal(8, 3)")),
+            None,
+        ),
+        (
+            "by its alias two of the writer's fields",
+            record(r#"{"name":"a","type":"int"},{"name":"b","type":"int"}"#),
+            record(r#"{"name":"b","aliases":["a"],"type":"int"}"#),
+            Some(("b", "more than one of the writer's fields")),
         ),
     ]
 }
