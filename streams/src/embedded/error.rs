@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::TopicPartition;
+use crate::kafka::KafkaLogError;
 
 /// What a caller should do about a [`LogError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub enum ErrorClass {
     Fatal,
 }
 
-/// An error of the embedded log.
+/// An error of a log: of the embedded one, and of the one on Kafka.
 ///
 /// Errors are cheap to clone, since one failed commit answers every append that was in it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -104,6 +105,9 @@ pub enum LogError {
         /// Why.
         reason: String,
     },
+    /// Kafka is away, refuses, or has another owner.
+    #[error(transparent)]
+    Kafka(#[from] KafkaLogError),
 }
 
 impl LogError {
@@ -118,6 +122,7 @@ impl LogError {
             | LogError::PartitionsDiffer { .. }
             | LogError::Invalid { .. }
             | LogError::Start { .. } => ErrorClass::Permanent,
+            LogError::Kafka(error) => error.class(),
             LogError::NewerFormat { .. } | LogError::NotALog { .. } => ErrorClass::Fatal,
         }
     }

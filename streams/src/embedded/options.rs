@@ -42,7 +42,7 @@ impl TopicConfig {
         TopicConfig { name: name.into(), partitions, cleanup: Cleanup::Compact }
     }
 
-    pub(super) fn validate(&self) -> Result<(), LogError> {
+    pub(crate) fn validate(&self) -> Result<(), LogError> {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         let name = &self.name;
         if name.is_empty() || name.len() > 249 || !name.chars().all(legal) || name == "." || name == ".." {

@@ -79,7 +79,7 @@ impl Append {
     }
 
     /// Bytes that this holds in memory, roughly.
-    pub(super) fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.records.iter().map(size_of_record).sum::<usize>() + self.offsets.len() * 64
     }
 }

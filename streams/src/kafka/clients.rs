@@ -45,7 +45,12 @@ impl ClientContext for Plain {
 impl ConsumerContext for Plain {}
 
 /// A client's settings: ours, then the user's.
-fn settings(config: &KafkaStreamsConfig, client_id: &str, ours: &[(&str, &str)], users: &BTreeMap<String, String>) -> ClientConfig {
+pub(super) fn settings(
+    config: &KafkaStreamsConfig,
+    client_id: &str,
+    ours: &[(&str, &str)],
+    users: &BTreeMap<String, String>,
+) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", &config.bootstrap_servers).set("client.id", client_id);
     // As Java's clients: after an outage librdkafka would stay away for up to 10 s.
@@ -60,7 +65,10 @@ fn settings(config: &KafkaStreamsConfig, client_id: &str, ours: &[(&str, &str)],
     settings
 }
 
-fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(settings: &ClientConfig, context: C) -> Result<T, KafkaStreamsError> {
+pub(super) fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(
+    settings: &ClientConfig,
+    context: C,
+) -> Result<T, KafkaStreamsError> {
     settings.create_with_context(context).map_err(|error| match error {
         KafkaError::ClientConfig(_, reason, key, _) => KafkaStreamsError::config(&key, reason),
         error => KafkaStreamsError::broker("making a client", error),

@@ -18,6 +18,7 @@
 //! | `watchdog` | calls of librdkafka that take no timeout |
 //! | `running`, `receive`, `input`, `progress` | a task, how records come to it, and how far it is |
 //! | `local_store`, `state_dir`, `restore` | the stores on disk, their locks, and how they catch up with their changelogs |
+//! | `log` | beside the driver: what connectors append to and read from |
 
 mod assignment;
 mod clients;
@@ -28,6 +29,7 @@ mod error;
 mod input;
 mod life;
 mod local_store;
+mod log;
 mod membership;
 mod outage;
 mod output;
@@ -46,6 +48,7 @@ mod watchdog;
 
 pub use config::{GroupProtocol, KafkaStreamsConfig, ProcessingGuarantee};
 pub use error::KafkaStreamsError;
+pub use log::{Follow, KafkaLogError, Log, LogConfig, OWNERS_TOPIC, Owner};
 pub use streams::KafkaStreams;
 
 pub use crate::client::{State, TaskFailure, UncaughtHandler, UncaughtResponse};

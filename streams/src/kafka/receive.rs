@@ -44,7 +44,7 @@ pub(super) fn offer(tasks: &mut [Running], readers: &Readers, message: &Borrowed
     }
 }
 
-fn record(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> ConsumerRecord {
+pub(super) fn record(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> ConsumerRecord {
     let mut headers = Headers::new();
     for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
         headers.add_nullable(header.key, header.value.map(Bytes::copy_from_slice));

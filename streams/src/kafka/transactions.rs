@@ -52,13 +52,14 @@ impl fmt::Display for TransactionError {
     }
 }
 
-/// A place of a changelog, whose last offset in the transaction is noted. 0 is none: an ordinary output.
+/// What the last offset in the transaction is noted for: a changelog, or one record of a log's owner. 0 is none: an ordinary output.
 pub(super) type Slot = usize;
 
-/// Notes the offsets that changelog records got.
+/// Notes the offsets that records got, and which were not written.
 #[derive(Debug, Default)]
 struct Deliveries {
     last: Mutex<FxHashMap<Slot, i64>>,
+    failed: Mutex<Vec<(Slot, KafkaError)>>,
 }
 
 impl ClientContext for Deliveries {
@@ -75,12 +76,14 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Slot;
 
     fn delivery(&self, result: &DeliveryResult<'_>, slot: Slot) {
-        // A record that could not be written makes the commit fail; nothing to do here.
-        if slot != 0
-            && let Ok(message) = result
-        {
-            let offset = message.offset();
-            self.last.lock().entry(slot).and_modify(|last| *last = offset.max(*last)).or_insert(offset);
+        match result {
+            _ if slot == 0 => {}
+            Ok(message) => {
+                let offset = message.offset();
+                self.last.lock().entry(slot).and_modify(|last| *last = offset.max(*last)).or_insert(offset);
+            }
+            // It makes the commit fail.
+            Err((error, _)) => self.failed.lock().push((slot, error.clone())),
         }
     }
 }
@@ -170,9 +173,22 @@ impl Transactions {
         offsets: &TopicPartitionList,
         group: &ConsumerGroupMetadata,
     ) -> Result<FxHashMap<Slot, i64>, TransactionError> {
+        self.commit_groups(&[(offsets, group)])
+    }
+
+    /// The same with the offsets of any number of groups.
+    pub(super) fn commit_groups(
+        &mut self,
+        groups: &[(&TopicPartitionList, &ConsumerGroupMetadata)],
+    ) -> Result<FxHashMap<Slot, i64>, TransactionError> {
         self.begin()?;
         self.flush()?;
-        self.ask("adding offsets", |producer, wait| producer.send_offsets_to_transaction(offsets, group, wait))?;
+        if let Some((_, error)) = self.producer.context().failed.lock().first() {
+            return Err(TransactionError::Abort(format!("a record was not written: {error}")));
+        }
+        for (offsets, group) in groups {
+            self.ask("adding offsets", |producer, wait| producer.send_offsets_to_transaction(offsets, group, wait))?;
+        }
         // Once it is asked for, nobody but the broker knows what it came to: never is a commit that failed taken for an abort.
         self.ask("committing", |producer, wait| producer.commit_transaction(wait)).map_err(|error| match error {
             TransactionError::Abort(reason) => TransactionError::Renew(reason),
@@ -202,8 +218,14 @@ impl Transactions {
         Ok(())
     }
 
+    /// The records of the last transaction that were not written, and why.
+    pub(super) fn failed(&self) -> Vec<(Slot, KafkaError)> {
+        std::mem::take(&mut *self.producer.context().failed.lock())
+    }
+
     fn begin(&mut self) -> Result<(), TransactionError> {
         if !self.open {
+            self.producer.context().failed.lock().clear();
             self.ask("beginning a transaction", |producer, _| producer.begin_transaction())?;
             self.open = true;
         }
@@ -261,7 +283,7 @@ fn of_send(topic: &str, error: &KafkaError) -> TransactionError {
     }
 }
 
-fn owned(headers: &Headers) -> OwnedHeaders {
+pub(super) fn owned(headers: &Headers) -> OwnedHeaders {
     let empty = OwnedHeaders::new_with_capacity(headers.len());
     headers.iter().fold(empty, |owned, header| owned.insert(Header { key: &header.key, value: header.value.as_deref() }))
 }

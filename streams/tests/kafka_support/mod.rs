@@ -1,6 +1,7 @@
 //! What the tests on a real Kafka have in common: a broker, topics, records in and out, a topology, and what must be true in the end.
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
+mod actor;
 mod broker;
 mod load;
 mod oracle;
@@ -20,6 +21,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use streams::kafka::KafkaStreamsConfig;
 
+pub use actor::{Actors, log_config, run_actor};
 pub use broker::{BROKER_MISSED, Broker, bootstrap, own_broker};
 pub use load::Load;
 pub use oracle::{Tail, assert_each_counted_once, await_counted, counts_so_far};

@@ -41,17 +41,24 @@ impl Process {
     }
 
     fn start_with(prefix: &str, state: &Path, settings: &[(&str, &str)]) -> Process {
+        let state = state.to_str().unwrap();
+        Process::run(&[&[(PREFIX, prefix), (STATE, state), ("KAFKA_BOOTSTRAP_SERVERS", bootstrap())], settings].concat())
+    }
+
+    /// The test `child` of this binary, in a process of its own with these settings.
+    pub fn run(settings: &[(&str, &str)]) -> Process {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["on_kafka::child", "--exact", "--nocapture"])
-            .env(PREFIX, prefix)
-            .env(STATE, state)
-            .env("KAFKA_BOOTSTRAP_SERVERS", bootstrap())
             .envs(settings.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         Process(child)
+    }
+
+    pub fn id(&self) -> u32 {
+        self.0.id()
     }
 
     pub fn signal(&self, name: &str) {
