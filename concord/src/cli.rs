@@ -40,11 +40,16 @@ impl Settings {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run everything in this process: log, topology, sources, sinks, HTTP
+    /// Run everything in this process (log, topology, sources and sinks, HTTP), or with a log on Kafka a part of it
     #[command(
-        after_help = "Examples:\n  concord run\n  concord run --config concord.toml --data-dir /var/lib/concord --listen 127.0.0.1:9000\n  CONCORD_LOG=debug concord run"
+        after_help = "Examples:\n  concord run\n  concord run --config concord.toml --data-dir /var/lib/concord --listen 127.0.0.1:9000\n  CONCORD_LOG=debug concord run\n  KAFKA_BOOTSTRAP_SERVERS=kafka:9092 concord run --roles streams,connectors"
     )]
-    Run,
+    Run {
+        /// What this process does: `streams` (the topology), `connectors` (sources and sinks), `http` (webhooks, API, page). A part
+        /// alone needs KAFKA_BOOTSTRAP_SERVERS
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "streams,connectors,http", value_name = "ROLES")]
+        roles: Vec<Role>,
+    },
     /// Check the configuration, and that Postgres and the vendors can be reached with it
     #[command(
         after_help = "Examples:\n  concord validate\n  concord validate --offline --config concord.toml\n  concord validate --json\n\nExit code 0 if all is right, 1 if not."
@@ -113,6 +118,17 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+}
+
+/// A part of what `concord run` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// The topology: merges what comes, and decides what is written
+    Streams,
+    /// Sources and sinks: a system's reads and writes are one conversation, so they are one role
+    Connectors,
+    /// Webhooks, the API and the page
+    Http,
 }
 
 /// The running process to talk to.

@@ -71,7 +71,7 @@ async fn command(cli: Cli, env: Env) -> anyhow::Result<bool> {
     let overrides = cli.settings.overrides();
     let client = |server: &cli::Server| Client::new(server, &overrides, &env);
     match cli.command {
-        Command::Run => run::run(&overrides, &env).await?,
+        Command::Run { roles } => run::run(&roles, &overrides, &env).await?,
         Command::Validate { offline, json } => return validate::run(&overrides, &env, offline, json).await,
         Command::Topology(which) => topology_command::run(&which, &overrides, &env)?,
         Command::Publish(args) => return publish::run(args, &overrides, &env).await,

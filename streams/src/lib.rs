@@ -17,7 +17,7 @@
 //! | `test_driver` | [`TopologyTestDriver`] |
 //! | [`embedded`] | the log and the driver on SQLite |
 //! | [`kafka`] | the driver on Apache Kafka, exactly once |
-//! | `log` | [`Log`] and [`Follow`]: what connectors append to and read from, on either |
+//! | `log` | [`Log`], [`Follow`] and [`Owner`]: what connectors append to and read from, on either |
 //! | `client`, `guard`, `folder_lock` | what the drivers share: states, panics, one process per folder |
 //! | `sqlite_range` | a page of a store that is in SQLite |
 
@@ -50,7 +50,7 @@ pub use error::{
     ErrorHandlerContext, ExceptionHandler, Phase, ProcessorError, Response, TaskError, dead_letter_queue, dlq_headers, log_and_continue,
     log_and_fail,
 };
-pub use log::{Follow, Log};
+pub use log::{Follow, Log, Owner};
 pub use partition::{murmur2, partition_for_key};
 pub use processor::{Env, Processor, ProcessorContext, PunctuationType, ScheduleId};
 pub use record::{ConsumerRecord, Header, Headers, ProducerRecord, Record, RecordMetadata, TopicPartition};

@@ -11,6 +11,7 @@ pub struct File {
     pub retention_days: Option<u32>,
     pub systems: Option<BTreeMap<String, SystemFile>>,
     pub merge: Option<MergeFile>,
+    pub kafka: Option<KafkaFile>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -25,6 +26,19 @@ pub struct SystemFile {
     pub columns: Option<BTreeMap<String, String>>,
     pub env_prefix: Option<String>,
     pub rate_limit: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaFile {
+    pub bootstrap_servers: Option<String>,
+    pub replication_factor: Option<i32>,
+    /// `classic` or `consumer`.
+    pub group_protocol: Option<String>,
+    /// How long a process may be silent until others take over what it did.
+    pub session_timeout_ms: Option<u64>,
+    /// Settings of librdkafka for every client.
+    pub client: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,8 +3,10 @@
 
 mod env;
 mod file;
+mod kafka;
 
 pub use env::Env;
+pub use kafka::Kafka;
 
 use clients::{
     Secret,
@@ -31,6 +33,8 @@ pub struct Config {
     pub listen: SocketAddr,
     pub api_token: Option<Secret>,
     pub data_dir: PathBuf,
+    /// The log is on this cluster; `None`: in the data folder.
+    pub kafka: Option<Kafka>,
     /// Partitions of every topic with a key; never changes once a log exists.
     pub partitions: i32,
     /// How long `customers.<system>` and the like keep what was read (they hold personal data).
@@ -173,13 +177,8 @@ impl Config {
             }
         };
 
-        for (name, what) in [
-            ("KAFKA_BOOTSTRAP_SERVERS", "this build keeps its log in the data folder; unset it"),
-            ("SCHEMA_REGISTRY_URL", "this build uses its own registry; unset it"),
-        ] {
-            if env.var(name).is_some() {
-                wrong.push(format!("{name}: {what}"));
-            }
+        if env.var("SCHEMA_REGISTRY_URL").is_some() {
+            wrong.push("SCHEMA_REGISTRY_URL: this build uses its own registry; unset it".into());
         }
 
         if let Err(mistake) = env.log_filter() {
@@ -215,6 +214,7 @@ impl Config {
         if products == 1 && database_url.is_none() && need == Need::Everything {
             wrong.push("DATABASE_URL: needed for the product's table (./start.sh makes a private cluster and sets it)".into());
         }
+        let kafka = kafka::check(file.kafka, env, &mut wrong);
         let merge = check_merge(file.merge.unwrap_or_default(), &systems, &mut wrong);
         let partitions = file.partitions.unwrap_or(4);
         if !(1..=256).contains(&partitions) {
@@ -235,6 +235,7 @@ impl Config {
             listen,
             api_token,
             data_dir,
+            kafka,
             partitions,
             retention_days: file.retention_days.unwrap_or(7),
             systems,

@@ -82,7 +82,7 @@ fn the_environment_is_checked_and_secrets_come_from_files() {
         (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("STRIPE_API_BASE", "https://api.stripe.com/v1")], "STRIPE_API_BASE"),
         (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("CONCORD_LISTEN", "0.0.0.0:8000")], "CONCORD_API_TOKEN"),
         (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("CONCORD_LISTEN", "8000")], "CONCORD_LISTEN"),
-        (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("KAFKA_BOOTSTRAP_SERVERS", "x")], "KAFKA_BOOTSTRAP_SERVERS"),
+        (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("KAFKA_SASL_USERNAME", "x")], "KAFKA_BOOTSTRAP_SERVERS"),
     ] {
         let env = vars.iter().copied().collect();
         let error = check("", env).expect_err(key).to_string();

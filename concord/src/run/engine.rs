@@ -1,84 +1,224 @@
 //! The log, the registry in it, and the topology that runs on it.
 
 use crate::{
-    config::Config,
+    cli::Role,
+    config::{Config, Kafka},
     http::{Look, Part},
     shape, topics,
 };
 use anyhow::Context;
-use connect::{Cursors, Walks};
 use schemas::Registry;
-use std::{os::unix::fs::PermissionsExt, sync::Arc, time::Duration};
+use std::{
+    os::unix::fs::PermissionsExt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use streams::{
-    Log, TaskConfig, dead_letter_queue,
-    embedded::{self, Options, State, Streams, StreamsConfig, TopicConfig},
+    Log, TaskConfig, TopicPartition, Topology, dead_letter_queue,
+    embedded::{self, Options, State, StreamsConfig, TaskFailure, TopicConfig},
+    kafka::{GroupProtocol, KafkaStreams, KafkaStreamsConfig, LogConfig},
 };
 use topology::customers::{self, Cleanup};
+
+/// The registry's only writer owns this name.
+const SCHEMAS_OWNER: &str = "schemas";
+/// How long the stream threads have to commit and to leave their group.
+const CLOSE: Duration = Duration::from_secs(5);
+/// How often it is looked whether the topology has caught up.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What everything else in the process appends to and reads from.
 pub struct Engine {
     pub log: Log,
-    embedded: embedded::Log,
     pub registry: Registry,
-    pub cursors: Cursors,
-    pub walks: Walks,
-    pub streams: Streams,
     pub customers: customers::Config,
+    pub application_id: String,
+    streams: Option<Streams>,
+    caught_up: Arc<AtomicBool>,
+}
+
+/// The running topology.
+enum Streams {
+    Embedded { log: embedded::Log, streams: embedded::Streams },
+    Kafka(KafkaStreams),
 }
 
 impl Engine {
-    /// Opens the data folder, makes the topics, registers the schemas, and starts the topology.
-    pub async fn start(config: &Config) -> anyhow::Result<Engine> {
+    /// Opens the data folder or reaches the brokers, makes the topics, registers the schemas, and starts the topology.
+    pub async fn start(config: &Config, roles: &[Role]) -> anyhow::Result<Engine> {
         let folder = &config.data_dir;
         std::fs::create_dir_all(folder).with_context(|| format!("CONCORD_DATA_DIR: cannot make {}", folder.display()))?;
         // Customers' data is nobody else's to read.
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))
             .with_context(|| format!("CONCORD_DATA_DIR: cannot restrict {} to this user", folder.display()))?;
-        let embedded = embedded::Log::open(folder, options())?;
-        let log = Log::from(embedded.clone());
-        let customers = shape::customers_config(config);
-        let retention = Duration::from_secs(u64::from(config.retention_days) * 24 * 3600);
-        log.create_topic(TopicConfig::compact(topics::SCHEMAS, 1)).await?;
-        for topic in customers::topics(&customers) {
-            log.create_topic(match topic.cleanup {
-                Cleanup::Delete => TopicConfig::delete(topic.name, topic.partitions, retention),
-                Cleanup::Compact => TopicConfig::compact(topic.name, topic.partitions),
-            })
-            .await
-            .context("a topic of the log is not as configured; `partitions` never changes once a log exists")?;
+        match &config.kafka {
+            None => Engine::embedded(config).await,
+            Some(kafka) => Engine::on_kafka(config, kafka, roles).await,
         }
-        let registry = topics::registry_in(&log).await?;
-        let topology = customers::build(&customers, &registry)?;
-        let cursors = Cursors::open(&log).await?;
-        let walks = Walks::new(&log, &registry, &cursors, &config.application_id)?;
-        topics::save_registry(&log, &registry).await?;
-        let mut streams = StreamsConfig::new(&config.application_id);
-        streams.task = TaskConfig { exception_handler: dead_letter_queue(|topic| format!("{topic}.dlq")) };
-        let streams = embedded.start(&topology, streams)?;
-        Ok(Engine { log, embedded, registry, cursors, walks, streams, customers })
     }
 
-    /// Finishes what is queued and frees the folder. Blocks.
-    pub fn close(self) {
-        let Engine { embedded, .. } = self;
-        embedded.close();
+    async fn embedded(config: &Config) -> anyhow::Result<Engine> {
+        let embedded = embedded::Log::open(&config.data_dir, options())?;
+        let log = Log::from(embedded.clone());
+        let customers = shape::customers_config(config);
+        make_topics(config, &customers, &log).await?;
+        let (registry, topology) = registered(&customers, &log).await?;
+        let mut streams = StreamsConfig::new(&config.application_id);
+        streams.task = task_config();
+        let streams = embedded.start(&topology, streams)?;
+        let streams = Some(Streams::Embedded { log: embedded, streams });
+        Ok(Engine {
+            log,
+            registry,
+            customers,
+            application_id: config.application_id.clone(),
+            streams,
+            caught_up: Arc::new(AtomicBool::new(true)),
+        })
+    }
+
+    async fn on_kafka(config: &Config, kafka: &Kafka, roles: &[Role]) -> anyhow::Result<Engine> {
+        let mut reached = LogConfig::new(&config.application_id, &kafka.bootstrap_servers);
+        reached.client.clone_from(&kafka.client);
+        reached.replication_factor = kafka.replication_factor;
+        reached.session_timeout = kafka.session_timeout;
+        let log = Log::connect(reached).await.context("KAFKA_BOOTSTRAP_SERVERS")?;
+        let customers = shape::customers_config(config);
+        make_topics(config, &customers, &log).await?;
+        // One at a time, so that no two processes give one id to two schemas.
+        let owner = log.own(SCHEMAS_OWNER).await.context("waiting for the schema registry's topic")?;
+        let made = registered(&customers, &owner.log()).await;
+        owner.release().await;
+        let (registry, topology) = made?;
+        let streams = match roles.contains(&Role::Streams) {
+            true => Some(Streams::Kafka(start_streams(config, kafka, topology).await?)),
+            false => None,
+        };
+        let caught_up = Arc::new(AtomicBool::new(streams.is_none()));
+        Ok(Engine { log, registry, customers, application_id: config.application_id.clone(), streams, caught_up })
+    }
+
+    /// No other process works on this log.
+    pub fn is_alone(&self) -> bool {
+        matches!(self.log, Log::Embedded(_))
+    }
+
+    /// Waits until the topology runs, and has taken in what was in its topics then.
+    pub async fn catch_up(&self) -> anyhow::Result<()> {
+        let Some(Streams::Kafka(streams)) = &self.streams else { return Ok(()) };
+        streams.watch_state().wait_for(|state| *state == State::Running).await?;
+        for topic in customers::topics(&self.customers).into_iter().filter(|topic| topic.is_input) {
+            for partition in 0..topic.partitions {
+                let tp = TopicPartition::new(topic.name.as_str(), partition);
+                let end = self.log.end_offset(&tp).await?;
+                while !self.log.passed(&self.application_id, &tp, end).await? {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            }
+        }
+        self.caught_up.store(true, Ordering::Relaxed);
+        tracing::info!("The topology has caught up.");
+        Ok(())
+    }
+
+    /// Finishes what is queued, and frees the folder or leaves the group. Blocks.
+    pub fn close(&self) {
+        match &self.streams {
+            Some(Streams::Embedded { log, .. }) => log.clone().close(),
+            Some(Streams::Kafka(streams)) if !streams.close(CLOSE) => {
+                tracing::warn!("The topology has not ended in time; it goes on after the next start.");
+            }
+            Some(Streams::Kafka(_)) | None => {}
+        }
     }
 
     /// `/readyz`: the log and the topology.
-    pub fn parts(&self) -> [(&'static str, Look); 2] {
+    pub fn parts(self: &Arc<Self>) -> Vec<(&'static str, Look)> {
         let trouble = self.log.watch_trouble();
         let log = move || trouble.borrow().clone().map_or_else(|| Part::Ok(String::new()), Part::Down);
-        let streams = self.streams.clone();
-        let topology = move || {
-            let state = streams.state();
-            let failures: Vec<String> = streams.failures().iter().map(|f| format!("task {}: {}", f.task, f.error)).collect();
-            match state {
-                State::Running if failures.is_empty() => Part::Ok(state.to_string()),
-                _ => Part::Down(format!("{state} {}", failures.join("; ")).trim().to_string()),
-            }
-        };
-        [("log", Arc::new(log)), ("topology", Arc::new(topology))]
+        let mut parts: Vec<(&'static str, Look)> = vec![("log", Arc::new(log))];
+        if self.streams.is_some() {
+            let engine = self.clone();
+            parts.push(("topology", Arc::new(move || engine.topology())));
+        }
+        parts
     }
+
+    fn topology(&self) -> Part {
+        let (state, failures) = match &self.streams {
+            Some(streams) => (streams.state(), streams.failures()),
+            None => return Part::Ok(String::new()),
+        };
+        let failures: Vec<String> = failures.iter().map(|f| format!("task {}: {}", f.task, f.error)).collect();
+        match state {
+            State::Running if !failures.is_empty() => Part::Down(format!("{state} {}", failures.join("; "))),
+            State::Running if !self.caught_up.load(Ordering::Relaxed) => Part::Down(format!("{state}, catching up")),
+            State::Running => Part::Ok(state.to_string()),
+            _ => Part::Down(format!("{state} {}", failures.join("; ")).trim().to_string()),
+        }
+    }
+}
+
+impl Streams {
+    fn state(&self) -> State {
+        match self {
+            Streams::Embedded { streams, .. } => streams.state(),
+            Streams::Kafka(streams) => streams.state(),
+        }
+    }
+
+    fn failures(&self) -> Vec<TaskFailure> {
+        match self {
+            Streams::Embedded { streams, .. } => streams.failures(),
+            Streams::Kafka(streams) => streams.failures(),
+        }
+    }
+}
+
+async fn make_topics(config: &Config, customers: &customers::Config, log: &Log) -> anyhow::Result<()> {
+    let retention = Duration::from_secs(u64::from(config.retention_days) * 24 * 3600);
+    log.create_topic(TopicConfig::compact(topics::SCHEMAS, 1)).await?;
+    for topic in customers::topics(customers) {
+        log.create_topic(match topic.cleanup {
+            Cleanup::Delete => TopicConfig::delete(topic.name, topic.partitions, retention),
+            Cleanup::Compact => TopicConfig::compact(topic.name, topic.partitions),
+        })
+        .await
+        .context("a topic of the log is not as configured; `partitions` never changes once a log exists")?;
+    }
+    Ok(())
+}
+
+/// The log's registry with every schema that this program writes, and the topology over it.
+async fn registered(customers: &customers::Config, log: &Log) -> anyhow::Result<(Registry, Topology)> {
+    let registry = topics::registry_in(log).await?;
+    let topology = customers::build(customers, &registry)?;
+    topics::save_registry(log, &registry).await?;
+    Ok((registry, topology))
+}
+
+async fn start_streams(config: &Config, kafka: &Kafka, topology: Topology) -> anyhow::Result<KafkaStreams> {
+    let mut streams = KafkaStreamsConfig::new(&config.application_id, &kafka.bootstrap_servers, config.data_dir.join("streams"));
+    streams.num_stream_threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    streams.client.clone_from(&kafka.client);
+    streams.group_protocol = kafka.group_protocol;
+    // The newer protocol has these on the brokers.
+    if kafka.group_protocol == GroupProtocol::Classic {
+        let session = kafka.session_timeout.as_millis();
+        streams.consumer.insert("session.timeout.ms".into(), session.to_string());
+        streams.consumer.insert("heartbeat.interval.ms".into(), (session / 5).to_string());
+    }
+    streams.replication_factor = kafka.replication_factor;
+    streams.task = task_config();
+    // It waits for the brokers, on a thread of its own.
+    Ok(tokio::task::spawn_blocking(move || KafkaStreams::start(&topology, streams)).await??)
+}
+
+fn task_config() -> TaskConfig {
+    TaskConfig { exception_handler: dead_letter_queue(|topic| format!("{topic}.dlq")) }
 }
 
 /// `CONCORD_MIN_FREE_BYTES`: appends are refused while the disk has less free (tests run on small ones).

@@ -4,23 +4,26 @@
 //! the deadline is done after the next start: nothing depends on a clean end.
 
 mod engine;
+mod owned;
 mod product;
 mod serve;
+mod stripe;
 mod supervise;
 mod systems;
 mod tail;
 
 use crate::{
+    cli::Role,
     config::{Config, Env, Need, Overrides},
     http::{App, Events, Guard, Parts},
     topics::Publisher,
 };
 use engine::Engine;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use owned::Stops;
 use serde_json::json;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use supervise::{Trouble, keep};
-use systems::Stops;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::timeout,
@@ -31,24 +34,31 @@ use tokio_util::sync::CancellationToken;
 const STOP_SOURCES: Duration = Duration::from_secs(2);
 const STOP_SINKS: Duration = Duration::from_secs(3);
 const STOP_HTTP: Duration = Duration::from_secs(4);
+/// The topology commits and leaves its group.
+const STOP_ENGINE: Duration = Duration::from_secs(6);
 
-pub async fn run(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
+/// What one process does by itself.
+const ALL: [Role; 3] = [Role::Streams, Role::Connectors, Role::Http];
+
+pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     let config = Config::load(overrides, env, Need::Everything)?;
     let seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
     let metrics = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)?.install_recorder()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
+    if config.kafka.is_none() && ALL.iter().any(|role| !roles.contains(role)) {
+        anyhow::bail!("--roles: a part alone needs a log that several processes share: set KAFKA_BOOTSTRAP_SERVERS");
+    }
     let listener = serve::bind(config.listen).await?;
-    let engine = Engine::start(&config).await?;
+    let engine = Arc::new(Engine::start(&config, roles).await?);
     let mut parts = Parts::default();
     for (name, look) in engine.parts() {
         parts.push(name, look);
     }
-    let stops = Stops { sources: CancellationToken::new(), sinks: CancellationToken::new() };
+    let stops = Stops::new();
     let stop_http = CancellationToken::new();
-    let systems = systems::start(&config, &engine, &mut parts, &stops).await?;
-    crate::topics::save_registry(&engine.log, &engine.registry).await?;
+    let systems = systems::start(&config, roles, &engine, &mut parts, &stops).await?;
 
     let events = Events::new(stop_http.clone());
     let (log, registry, partitions) = (engine.log.clone(), engine.registry.clone(), config.partitions);
@@ -65,6 +75,12 @@ pub async fn run(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
         pool: systems.pool.clone(),
         product: systems.product.clone(),
     };
+    let catching_up = engine.clone();
+    let catching_up = tokio::spawn(async move {
+        if let Err(error) = catching_up.catch_up().await {
+            tracing::error!(error = format!("{error:#}"), "It cannot be told whether the topology has caught up.");
+        }
+    });
     let guard = Guard::new(config.listen, config.api_token.clone());
     tracing::info!(listen = %config.listen, data = %config.data_dir.display(), configuration = config.source, "Concord is running.");
     let http = tokio::spawn(serve::run(listener, app, guard, systems.webhooks, stop_http.clone()));
@@ -74,6 +90,7 @@ pub async fn run(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     tracing::info!("Stopping: sources first, then what is under way.");
+    catching_up.abort();
     let unfinished = |what: &str| tracing::warn!(what, "Not finished in time; it goes on after the next start.");
     stops.sources.cancel();
     stop_http.cancel();
@@ -87,7 +104,7 @@ pub async fn run(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     if timeout(STOP_HTTP, http).await.is_err() {
         unfinished("HTTP");
     }
-    if timeout(Duration::from_secs(1), tokio::task::spawn_blocking(move || engine.close())).await.is_err() {
+    if timeout(STOP_ENGINE, tokio::task::spawn_blocking(move || engine.close())).await.is_err() {
         unfinished("the log");
     }
     tracing::info!("Stopped.");

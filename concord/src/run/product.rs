@@ -2,8 +2,9 @@
 
 use super::{
     engine::Engine,
+    owned::{Acting, Owned, Stops, Tasks, Work},
     supervise::{Trouble, keep},
-    systems::{Stops, Systems},
+    systems::Systems,
 };
 use crate::{
     config::{Config, Mode, SystemConfig},
@@ -13,9 +14,9 @@ use anyhow::Context;
 use clients::postgres::TableConfig;
 use connect::Health;
 use parking_lot::Mutex;
-use schemas::System;
+use schemas::{Registry, System};
 use sinks::{golden, product as sink};
-use sources::product::{self as source, Backfill};
+use sources::product::{self as source, Backfill, place::keep_place};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use std::{
     str::FromStr,
@@ -53,93 +54,153 @@ impl Watched {
     }
 }
 
-#[allow(clippy::too_many_arguments)] // what is configured, what it runs on, and where what is started goes
-pub fn start(
-    config: &Config,
+/// The database that the product and the golden tables are in.
+pub struct Database {
+    url: String,
+    application_id: String,
+    /// Of the API and the golden tables' readers.
+    pool: PgPool,
+}
+
+impl Database {
+    pub fn new(config: &Config) -> anyhow::Result<Self> {
+        let url = config.database_url.as_ref().map(|url| url.reveal().to_string()).unwrap_or_default();
+        // sqlx's own message would repeat the string.
+        let options =
+            sqlx::postgres::PgConnectOptions::from_str(&url).map_err(|_| anyhow::anyhow!("DATABASE_URL: not a postgres:// address"))?;
+        let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(Duration::from_secs(3)).connect_lazy_with(options);
+        Ok(Database { url, application_id: config.application_id.clone(), pool })
+    }
+}
+
+/// What an owner does for the product.
+pub struct ProductWork {
+    registry: Registry,
+    source: source::Options,
+    /// `None`: the product is only read.
+    sink: Option<sink::Options>,
+    walk_reason: String,
+    noticing: Watched,
+    writing: Watched,
+}
+
+/// The product's work, and its parts of the health.
+pub fn table(
     name: &System,
     system: &SystemConfig,
     table: &TableConfig,
+    database: &Database,
     engine: &Engine,
     parts: &mut Parts,
-    stops: &Stops,
-    systems: &mut Systems,
-) -> anyhow::Result<()> {
-    let url = config.database_url.as_ref().map(|url| url.reveal().to_string()).unwrap_or_default();
-    // sqlx's own message would repeat the string.
-    let options =
-        sqlx::postgres::PgConnectOptions::from_str(&url).map_err(|_| anyhow::anyhow!("DATABASE_URL: not a postgres:// address"))?;
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(Duration::from_secs(3)).connect_lazy_with(options);
-    systems.pool = Some(pool.clone());
-
-    let (log, registry, cursors) = (engine.log.clone(), engine.registry.clone(), engine.cursors.clone());
-    let watched = Watched::default();
-    let shown = watched.clone();
-    let made = source::Options {
-        system: name.clone(),
-        database_url: url.clone(),
-        table: table.clone(),
-        application_id: config.application_id.clone(),
+) -> (ProductWork, Acting) {
+    let (url, table) = (database.url.clone(), table.clone());
+    let work = ProductWork {
+        registry: engine.registry.clone(),
+        source: source::Options {
+            system: name.clone(),
+            database_url: url.clone(),
+            table: table.clone(),
+            application_id: database.application_id.clone(),
+        },
+        sink: (system.mode == Mode::Sync).then(|| sink::Options { system: name.clone(), database_url: url, table }),
+        walk_reason: engine.customers.walk_reason(name),
+        noticing: Watched::default(),
+        writing: Watched::default(),
     };
-    let (stop, walks, product) = (stops.sources.clone(), engine.walks.clone(), name.clone());
-    systems.sources.push(keep(format!("{name}: source"), stops.sources.clone(), watched.trouble.clone(), move || {
-        let source = source::Source::new(&log, &registry, &cursors, made.clone());
-        let (shown, stop, walks, product) = (shown.clone(), stop.clone(), walks.clone(), product.clone());
-        async move {
-            let source = source.context("the product's source")?;
-            shown.started(source.health());
-            let backfill = source.backfill();
-            let import = async {
-                through(backfill).await;
-                if let Err(error) = walks.import(&product).await {
-                    anyhow::bail!("announcing the import: {error}");
-                }
-                std::future::pending::<anyhow::Result<()>>().await
-            };
-            tokio::select! {
-                ended = source.run(stop) => ended.context("the product's source"),
-                failed = import => failed,
-            }
+    let acting = Acting::default();
+    let watched = [(name.to_string(), Some(&work.noticing)), (format!("{name}: sink"), work.sink.as_ref().map(|_| &work.writing))];
+    for (part, watched) in watched {
+        if let Some(watched) = watched.cloned() {
+            let here = acting.clone();
+            parts.add(part, move || here.elsewhere().unwrap_or_else(|| watched.part()));
         }
-    }));
-    let part = watched.clone();
-    parts.add(name.as_str(), move || part.part());
+    }
+    (work, acting)
+}
 
-    if system.mode == Mode::Sync {
-        let (log, registry, cursors) = (engine.log.clone(), engine.registry.clone(), engine.cursors.clone());
-        let watched = Watched::default();
-        let shown = watched.clone();
-        let made = sink::Options { system: name.clone(), database_url: url.clone(), table: table.clone() };
-        let stop = stops.sinks.clone();
-        systems.sinks.push(keep(format!("{name}: sink"), stops.sinks.clone(), watched.trouble.clone(), move || {
-            let (log, registry, cursors, made) = (log.clone(), registry.clone(), cursors.clone(), made.clone());
-            let (shown, stop) = (shown.clone(), stop.clone());
+impl Work for ProductWork {
+    async fn begin(&self, owned: &Owned) -> anyhow::Result<Tasks> {
+        let name = &self.source.system;
+        keep_place(&owned.cursors, name, &self.source.table).await?;
+        let mut tasks = Tasks::default();
+        let (registry, made, shown) = (self.registry.clone(), self.source.clone(), self.noticing.clone());
+        let (log, cursors, walks, stop) = (owned.log.clone(), owned.cursors.clone(), owned.walks.clone(), owned.stops.sources.clone());
+        tasks.sources.push(keep(format!("{name}: source"), stop.clone(), self.noticing.trouble.clone(), move || {
+            let source = source::Source::new(&log, &registry, &cursors, made.clone());
+            let (shown, stop, walks, product) = (shown.clone(), stop.clone(), walks.clone(), made.system.clone());
             async move {
-                let sink = sink::Sink::new(&log, &registry, &cursors, made).await.context("the product's sink")?;
-                shown.started(sink.health());
-                sink.run(stop).await.context("the product's sink")
+                let source = source.context("the product's source")?;
+                shown.started(source.health());
+                let backfill = source.backfill();
+                let import = async {
+                    through(backfill).await;
+                    if let Err(error) = walks.import(&product).await {
+                        anyhow::bail!("announcing the import: {error}");
+                    }
+                    std::future::pending::<anyhow::Result<()>>().await
+                };
+                tokio::select! {
+                    ended = source.run(stop) => ended.context("the product's source"),
+                    failed = import => failed,
+                }
             }
         }));
-        parts.add(format!("{name}: sink"), move || watched.part());
-    }
-
-    let (log, registry) = (engine.log.clone(), engine.registry.clone());
-    let watched = Watched::default();
-    let shown = watched.clone();
-    let made = golden::Options { database_url: url };
-    let stop = stops.sinks.clone();
-    systems.sinks.push(keep("golden tables".into(), stops.sinks.clone(), watched.trouble.clone(), move || {
-        let (log, registry, made) = (log.clone(), registry.clone(), made.clone());
-        let (shown, stop) = (shown.clone(), stop.clone());
-        async move {
-            let golden = golden::Golden::new(&log, &registry, made).await.context("the golden tables")?;
-            shown.started(golden.health());
-            golden.run(stop).await.context("the golden tables")
+        if let Some(made) = self.sink.clone() {
+            let (registry, shown) = (self.registry.clone(), self.writing.clone());
+            let (log, cursors, stop) = (owned.log.clone(), owned.cursors.clone(), owned.stops.sinks.clone());
+            tasks.sinks.push(keep(format!("{name}: sink"), stop.clone(), self.writing.trouble.clone(), move || {
+                let (log, registry, cursors, made) = (log.clone(), registry.clone(), cursors.clone(), made.clone());
+                let (shown, stop) = (shown.clone(), stop.clone());
+                async move {
+                    let sink = sink::Sink::new(&log, &registry, &cursors, made).await.context("the product's sink")?;
+                    shown.started(sink.health());
+                    sink.run(stop).await.context("the product's sink")
+                }
+            }));
         }
-    }));
-    parts.add("golden tables", move || watched.part());
+        owned.walks.configured(name, &self.walk_reason).await?;
+        Ok(tasks)
+    }
+}
 
+/// What the owner of the golden tables does.
+pub struct GoldenWork {
+    registry: Registry,
+    made: golden::Options,
+    watched: Watched,
+}
+
+/// The golden tables' work, and their part of the health.
+pub fn golden_tables(database: &Database, engine: &Engine, parts: &mut Parts) -> (GoldenWork, Acting) {
+    let (acting, watched) = (Acting::default(), Watched::default());
+    let (here, look) = (acting.clone(), watched.clone());
+    parts.add("golden tables", move || here.elsewhere().unwrap_or_else(|| look.part()));
+    let made = golden::Options { database_url: database.url.clone() };
+    (GoldenWork { registry: engine.registry.clone(), made, watched }, acting)
+}
+
+impl Work for GoldenWork {
+    async fn begin(&self, owned: &Owned) -> anyhow::Result<Tasks> {
+        let (log, registry, made, shown) = (owned.log.clone(), self.registry.clone(), self.made.clone(), self.watched.clone());
+        let stop = owned.stops.sinks.clone();
+        let task = keep("golden tables".into(), stop.clone(), self.watched.trouble.clone(), move || {
+            let (log, registry, made) = (log.clone(), registry.clone(), made.clone());
+            let (shown, stop) = (shown.clone(), stop.clone());
+            async move {
+                let golden = golden::Golden::new(&log, &registry, made).await.context("the golden tables")?;
+                shown.started(golden.health());
+                golden.run(stop).await.context("the golden tables")
+            }
+        });
+        Ok(Tasks { sources: Vec::new(), sinks: vec![task] })
+    }
+}
+
+/// The connections of this process's API.
+pub fn serve(name: &System, table: &TableConfig, database: &Database, parts: &mut Parts, stops: &Stops, systems: &mut Systems) {
+    let pool = database.pool.clone();
     let slot = Arc::new(OnceLock::new());
-    systems.product = Some(slot.clone());
+    (systems.pool, systems.product) = (Some(pool.clone()), Some(slot.clone()));
     let attaching = Trouble::default();
     attaching.set("not attached yet");
     let (part, stop, name, table) = (attaching.clone(), stops.sources.clone(), name.clone(), table.clone());
@@ -149,7 +210,6 @@ pub fn start(
         async move { attach(pool, name, table, &slot, &attaching, stop).await }
     }));
     parts.add("API", move || part.part(Part::Down));
-    Ok(())
 }
 
 /// Waits until the first backfill is through; for ever if the source ends before.

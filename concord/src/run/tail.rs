@@ -37,7 +37,7 @@ async fn tail(
         follow.ready(|_| true).await?;
         // Who opens the page reads everything first: what nobody listens to is passed over.
         if !events.wanted() {
-            follow.pass(0);
+            follow.pass(0)?;
         }
         loop {
             let records = follow.take(0, 500, 1 << 20)?;

@@ -111,7 +111,14 @@ impl World {
 
     pub async fn start(&mut self) {
         self.launch();
-        self.until("concord is ready", async |w: &World| w.status("/readyz").await == Some(200)).await;
+        let deadline = Instant::now() + PATIENCE;
+        while self.status("/readyz").await != Some(200) {
+            assert!(self.alive(), "concord ended instead of getting ready");
+            if Instant::now() > deadline {
+                panic!("not within {PATIENCE:?}: concord is ready\n{}", self.situation().await);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// `kill -9`.

@@ -9,6 +9,8 @@ pub struct TopicSpec {
     pub name: String,
     pub partitions: i32,
     pub cleanup: Cleanup,
+    /// The topology reads it.
+    pub is_input: bool,
 }
 
 /// What becomes of a topic's old records.
@@ -42,18 +44,18 @@ pub fn requests(system: &System) -> String {
 
 /// Every topic of the configuration, the systems' own first.
 pub fn topics(config: &Config) -> Vec<TopicSpec> {
-    let topic = |name: String, cleanup| TopicSpec { name, partitions: config.partitions, cleanup };
+    let topic = |name: String, cleanup, is_input| TopicSpec { name, partitions: config.partitions, cleanup, is_input };
     let mut specs = Vec::new();
     for system in &config.systems {
-        specs.push(topic(customers(&system.name), Cleanup::Delete));
-        specs.push(topic(links(&system.name), Cleanup::Compact));
+        specs.push(topic(customers(&system.name), Cleanup::Delete, true));
+        specs.push(topic(links(&system.name), Cleanup::Compact, true));
         if system.kind == Kind::Connector {
-            specs.push(topic(requests(&system.name), Cleanup::Delete));
+            specs.push(topic(requests(&system.name), Cleanup::Delete, false));
         }
     }
-    specs.push(topic(IDENTIFY.into(), Cleanup::Delete));
-    specs.push(topic(UNIFY.into(), Cleanup::Delete));
-    specs.push(topic(UNIFIED.into(), Cleanup::Compact));
-    specs.push(topic(CONFLICTS.into(), Cleanup::Delete));
+    specs.push(topic(IDENTIFY.into(), Cleanup::Delete, true));
+    specs.push(topic(UNIFY.into(), Cleanup::Delete, true));
+    specs.push(topic(UNIFIED.into(), Cleanup::Compact, false));
+    specs.push(topic(CONFLICTS.into(), Cleanup::Delete, false));
     specs
 }

@@ -56,7 +56,9 @@ impl KafkaLogError {
     /// What a caller should do about it.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Away { .. } | Self::Lost { .. } => ErrorClass::Retriable,
+            Self::Away { .. } => ErrorClass::Retriable,
+            // Whoever acted for the name must stop, not try again.
+            Self::Lost { .. } => ErrorClass::Permanent,
             Self::Refused { .. } | Self::Config { .. } => ErrorClass::Fatal,
         }
     }
