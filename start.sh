@@ -6,27 +6,31 @@ cd "$(dirname "$0")"
 
 usage() {
     cat <<'TXT'
-Usage: ./start.sh [--help] [--no-run]
+Usage: ./start.sh [--help] [--kafka] [--no-run]
 
 Installs what is missing (a C compiler, PostgreSQL), builds, and runs everything on this machine until Ctrl-C:
   Concord            http://127.0.0.1:8000/   customers, side by side in every system
   sandbox Stripe     http://127.0.0.1:8010/   a stand-in for people without an account (not with STRIPE_API_KEY)
   Postgres           a private cluster (not with DATABASE_URL)
 
+  --kafka    the log is on Apache Kafka: a broker of its own at 127.0.0.1:9092 (installing a JDK and Maven where they
+             are missing), or the one that KAFKA_BOOTSTRAP_SERVERS names; the data folder is then ./.concord-kafka
   --no-run   install and build only
 
 Environment (all optional): DATABASE_URL, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, STRIPE_API_BASE, CONCORD_LISTEN,
-CONCORD_API_TOKEN, CONCORD_DATA_DIR (./.concord), CONCORD_CONFIG (concord.toml), CONCORD_SANDBOX_LISTEN (127.0.0.1:8010).
+CONCORD_API_TOKEN, CONCORD_DATA_DIR (./.concord), CONCORD_CONFIG (concord.toml), CONCORD_SANDBOX_LISTEN (127.0.0.1:8010);
+with --kafka KAFKA_BOOTSTRAP_SERVERS, CONCORD_KAFKA_LISTEN (127.0.0.1:9092).
 Every secret also as NAME_FILE. State is kept in CONCORD_DATA_DIR: start again and it goes on. Concord's log goes to the
 terminal, or, where there is none, to concord.log in that folder; CONCORD_LOG says how much of it.
 TXT
 }
 
-run=yes
+run=yes kafka=no
 for arg in "$@"; do
     case $arg in
         -h | --help) usage; exit 0 ;;
         --no-run) run=no ;;
+        --kafka) kafka=yes ;;
         *) echo "start.sh: unknown option $arg (see ./start.sh --help)" >&2; exit 2 ;;
     esac
 done
@@ -36,18 +40,24 @@ for setting in DATABASE_URL STRIPE_API_KEY STRIPE_WEBHOOK_SECRET STRIPE_API_BASE
     [ -n "${!setting-unset}" ] || die "$setting is set to nothing: give it a value, or unset it"
 done
 install_for run
+if [ "$kafka" = yes ] && [ -z "${KAFKA_BOOTSTRAP_SERVERS:-}" ]; then
+    . ./scripts/kafka.sh
+    install_kafka
+fi
 build_release
 
 [ "$run" = yes ] || { say "built: target/release/concord"; exit 0; }
 
-export CONCORD_DATA_DIR=${CONCORD_DATA_DIR:-$PWD/.concord}
+[ "$kafka" = yes ] && folder=.concord-kafka || folder=.concord
+export CONCORD_DATA_DIR=${CONCORD_DATA_DIR:-$PWD/$folder}
+kafka_listen=${CONCORD_KAFKA_LISTEN:-127.0.0.1:9092}
 listen=${CONCORD_LISTEN:-127.0.0.1:8000}
 sandbox_listen=${CONCORD_SANDBOX_LISTEN:-127.0.0.1:8010}
 # Where it answers on this machine.
 here=${listen/#0.0.0.0:/127.0.0.1:}
 mkdir -p "$CONCORD_DATA_DIR"
 chmod 700 "$CONCORD_DATA_DIR"
-concord_pid='' sandbox_pid='' postgres_ours=no
+concord_pid='' sandbox_pid='' kafka_pid='' postgres_ours=no
 
 # What is started below does not inherit it (9>&-): it is free as soon as this script is gone.
 exec 9>"$CONCORD_DATA_DIR/start.lock"
@@ -62,6 +72,10 @@ stop() {
     if [ -n "$sandbox_pid" ]; then
         kill -TERM "$sandbox_pid" 2>/dev/null || :
         wait "$sandbox_pid" 2>/dev/null || :
+    fi
+    if [ -n "$kafka_pid" ]; then
+        kill -TERM "$kafka_pid" 2>/dev/null || :
+        wait "$kafka_pid" 2>/dev/null || :
     fi
     if [ "$postgres_ours" = yes ]; then
         rm -f "$CONCORD_DATA_DIR/database-url"
@@ -93,6 +107,14 @@ if [ -z "${STRIPE_API_KEY:-}${STRIPE_API_KEY_FILE:-}" ]; then
     await_port "$sandbox_listen" "$sandbox_pid" "the sandbox Stripe" "$CONCORD_DATA_DIR/sandbox.log"
 fi
 
+if [ "$kafka" = yes ] && [ -z "${KAFKA_BOOTSTRAP_SERVERS:-}" ]; then
+    must_be_free "$kafka_listen" CONCORD_KAFKA_LISTEN
+    start_broker "$CONCORD_DATA_DIR/kafka" "$kafka_listen" 9>&-
+    kafka_pid=$BROKER_PID
+    await_port "$kafka_listen" "$kafka_pid" "the Kafka broker" "$CONCORD_DATA_DIR/kafka/broker.log"
+    export KAFKA_BOOTSTRAP_SERVERS=$kafka_listen
+fi
+
 # Its log is for the terminal; without one, lines of JSON would stand between those that people read.
 concord_log=''
 if [ -t 2 ]; then
@@ -114,6 +136,7 @@ bearer=''
     [ -z "$sandbox_pid" ] || echo "  \"in Stripe\"              http://$sandbox_listen/"
     # Not where its address is in a file: that is a secret.
     [ -z "${DATABASE_URL:-}" ] || echo "  SQL                      psql '$(public_url "$DATABASE_URL")'"
+    [ "$kafka" = no ] || echo "  Kafka                    $KAFKA_BOOTSTRAP_SERVERS"
     [ -z "$concord_log" ] || echo "  log                      $concord_log"
     cat <<TXT
 Try:

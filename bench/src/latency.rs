@@ -3,6 +3,7 @@
 //!
 //! The real binary, a real Postgres that syncs to disk, and the stand-in for Stripe with a live key's limits.
 
+use crate::broker;
 use anyhow::Context;
 use sandbox::{Handle, Options, Sandbox, Target, postgres::TestPostgres};
 use serde_json::json;
@@ -27,6 +28,9 @@ pub struct Args {
     /// Customers that the edits are spread over
     #[arg(long, default_value_t = 100)]
     customers: usize,
+    /// With the log on Apache Kafka: a broker is started, unless `KAFKA_BOOTSTRAP_SERVERS` names one
+    #[arg(long)]
+    kafka: bool,
     /// The binary [default: concord beside this one]
     #[arg(long)]
     concord: Option<PathBuf>,
@@ -68,7 +72,8 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     let data = tempfile::tempdir()?;
     let beside = std::env::current_exe()?.parent().context("a folder")?.join("concord");
     let program = args.concord.clone().unwrap_or(beside);
-    let child = Command::new(&program)
+    let mut command = Command::new(&program);
+    command
         .arg("run")
         .env_clear()
         .current_dir(data.path())
@@ -80,9 +85,11 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         .env("CONCORD_DATA_DIR", data.path().join("data"))
         .env("CONCORD_LOG", "warn")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .with_context(|| format!("{} (cargo build --release -p concord makes it)", program.display()))?;
+        .stdout(Stdio::null());
+    if args.kafka {
+        command.env("KAFKA_BOOTSTRAP_SERVERS", broker::bootstrap());
+    }
+    let child = command.spawn().with_context(|| format!("{} (cargo build --release -p concord makes it)", program.display()))?;
     let _concord = Concord(child);
     let ready = reqwest::Client::builder().no_proxy().build()?;
     until("concord is ready", async || ready.get(format!("http://{listen}/readyz")).send().await.is_ok_and(|r| r.status() == 200)).await?;
@@ -103,8 +110,11 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     let to_stripe = product_to_stripe(args, &pool, &stripe, &ids).await?;
     let to_product = stripe_to_product(args, &pool, &postgres, &stripe, &ids).await?;
     println!(
-        "latency at {} edits/s, {} s each way, {} customers, both sides durable, 100 Stripe calls/s",
-        args.rate, args.seconds, args.customers
+        "latency at {} edits/s, {} s each way, {} customers, both sides durable, 100 Stripe calls/s, the log {}",
+        args.rate,
+        args.seconds,
+        args.customers,
+        if args.kafka { "on Kafka" } else { "embedded" }
     );
     print("product -> Stripe", to_stripe);
     print("Stripe -> product", to_product);

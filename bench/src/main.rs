@@ -4,6 +4,10 @@
 // The same as in `concord`.
 #[path = "../../concord/src/allocator.rs"]
 mod allocator;
+// The broker of the tests, who kill and stop it, too: gone when this process is, however that ends.
+#[allow(dead_code)]
+#[path = "../../streams/tests/kafka_support/broker.rs"]
+mod broker;
 mod feed;
 mod kafka_merge;
 mod latency;
@@ -16,7 +20,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     about = "Benchmarks of Concord",
-    after_help = "Examples:\n  cargo run --release -p bench -- topology\n  cargo run --release -p bench -- merge --records 1000000\n  ./scripts/kafka.sh && cargo run --release -p bench -- kafka-merge\n  cargo build --release -p concord && cargo run --release -p bench -- latency"
+    after_help = "Examples:\n  cargo run --release -p bench -- topology\n  cargo run --release -p bench -- merge --records 1000000\n  ./scripts/kafka.sh && cargo run --release -p bench -- kafka-merge\n  cargo build --release -p concord && cargo run --release -p bench -- latency\n  ./scripts/kafka.sh && cargo run --release -p bench -- latency --kafka"
 )]
 struct Cli {
     #[command(subcommand)]

@@ -1,5 +1,7 @@
 //! The log that programs beside the topology use: they append to topics, follow them, and keep consumer groups' offsets.
 
+use std::ops::ControlFlow;
+
 use tokio::sync::watch;
 
 use crate::embedded::{self, Append, LogError, TopicConfig};
@@ -130,7 +132,22 @@ impl Log {
     }
 
     /// Hands the committed records of `from` up to `end`, in order.
-    pub async fn scan(&self, tp: &TopicPartition, from: i64, end: i64, each: impl FnMut(ConsumerRecord)) -> Result<(), LogError> {
+    pub async fn scan(&self, tp: &TopicPartition, from: i64, end: i64, mut each: impl FnMut(ConsumerRecord)) -> Result<(), LogError> {
+        let each = |record| {
+            each(record);
+            ControlFlow::Continue(())
+        };
+        self.scan_until(tp, from, end, each).await
+    }
+
+    /// The same, until `each` has enough.
+    pub async fn scan_until(
+        &self,
+        tp: &TopicPartition,
+        from: i64,
+        end: i64,
+        each: impl FnMut(ConsumerRecord) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
         match self {
             Log::Embedded(log) => {
                 let (mut from, mut each) = (from, each);
@@ -139,7 +156,9 @@ impl Log {
                     let records = log.read(tp, from, wanted, READ_BYTES)?;
                     let Some(last) = records.last() else { break };
                     from = last.offset + 1;
-                    records.into_iter().filter(|record| record.offset < end).for_each(&mut each);
+                    if records.into_iter().filter(|record| record.offset < end).try_for_each(&mut each).is_break() {
+                        break;
+                    }
                     tokio::task::yield_now().await;
                 }
                 Ok(())

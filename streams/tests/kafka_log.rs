@@ -5,6 +5,7 @@
 mod kafka_support;
 
 mod on_kafka {
+    use std::ops::ControlFlow;
     use std::time::{Duration, Instant};
 
     use rdkafka::admin::{AdminClient, AdminOptions};
@@ -337,7 +338,12 @@ mod on_kafka {
 
         let (tp, mut scanned) = (TopicPartition::new(name.as_str(), 0), Vec::new());
         let end = log.end_offset(&tp).await.unwrap();
-        log.scan(&tp, 1, end, |record| scanned.push(value(&record))).await.unwrap();
+        log.scan(&tp, 1, end, |record| {
+            scanned.push(value(&record));
+            ControlFlow::Continue(())
+        })
+        .await
+        .unwrap();
         assert_eq!(scanned, [1]);
         owner.release().await;
     }

@@ -5,15 +5,11 @@
 //! from the beginning, and every output is read back and checked. With `--kafka-streams` the same merge on Kafka Streams runs too
 //! (bench/kafka-streams), with its defaults and as well tuned as we know how.
 
-// The broker of the tests, who kill and stop it, too: gone when this process is, however that ends.
-#[allow(dead_code)]
-#[path = "../../../streams/tests/kafka_support/broker.rs"]
-mod broker;
 mod client;
 mod topics;
 mod watch;
 
-use crate::process;
+use crate::{broker, process};
 use schemas::{Registry, SourceCustomer};
 use std::{path::Path, time::Duration};
 use topics::{Outputs, Topics};

@@ -1,8 +1,12 @@
 //! `[kafka]` and `KAFKA_*`: where the brokers are, and how they are talked to.
 
 use super::{Env, file::KafkaFile};
+use anyhow::Context;
 use std::{collections::BTreeMap, fmt, time::Duration};
-use streams::kafka::GroupProtocol;
+use streams::{
+    Log,
+    kafka::{GroupProtocol, LogConfig},
+};
 
 /// Settings that are secrets, or say where one is: they come from the environment, never from the file.
 const SECRETS: [(&str, &str); 2] = [("KAFKA_SASL_PASSWORD", "sasl.password"), ("KAFKA_SSL_KEY_PASSWORD", "ssl.key.password")];
@@ -31,6 +35,17 @@ pub struct Kafka {
     pub session_timeout: Duration,
     /// Settings of librdkafka for every client, secrets among them.
     pub client: BTreeMap<String, String>,
+}
+
+impl Kafka {
+    /// Reaches the brokers.
+    pub async fn connect(&self, application_id: &str) -> anyhow::Result<Log> {
+        let mut reached = LogConfig::new(application_id, &self.bootstrap_servers);
+        reached.client.clone_from(&self.client);
+        reached.replication_factor = self.replication_factor;
+        reached.session_timeout = self.session_timeout;
+        Log::connect(reached).await.with_context(|| format!("KAFKA_BOOTSTRAP_SERVERS: {}", self.bootstrap_servers))
+    }
 }
 
 impl fmt::Debug for Kafka {

@@ -19,7 +19,7 @@ use std::{
 use streams::{
     Log, TaskConfig, TopicPartition, Topology, dead_letter_queue,
     embedded::{self, Options, State, StreamsConfig, TaskFailure, TopicConfig},
-    kafka::{GroupProtocol, KafkaStreams, KafkaStreamsConfig, LogConfig},
+    kafka::{GroupProtocol, KafkaStreams, KafkaStreamsConfig},
 };
 use topology::customers::{self, Cleanup};
 
@@ -81,11 +81,7 @@ impl Engine {
     }
 
     async fn on_kafka(config: &Config, kafka: &Kafka, roles: &[Role]) -> anyhow::Result<Engine> {
-        let mut reached = LogConfig::new(&config.application_id, &kafka.bootstrap_servers);
-        reached.client.clone_from(&kafka.client);
-        reached.replication_factor = kafka.replication_factor;
-        reached.session_timeout = kafka.session_timeout;
-        let log = Log::connect(reached).await.context("KAFKA_BOOTSTRAP_SERVERS")?;
+        let log = kafka.connect(&config.application_id).await?;
         let customers = shape::customers_config(config);
         make_topics(config, &customers, &log).await?;
         // One at a time, so that no two processes give one id to two schemas.

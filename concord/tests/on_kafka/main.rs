@@ -92,6 +92,10 @@ async fn on_kafka_processes_share_the_work_and_are_killed() {
         })
         .await;
 
+    // The commands reach the cluster, too.
+    let (well, out, err) = world.run(&["consume", "customers.unified", "--max", "1"]);
+    assert!(well && out.lines().count() == 1 && out.contains("ada@example.com"), "{out}{err}");
+
     // A second process for the connectors and the topology; then one of them dies, again and again, under people's edits.
     let mut second = Beside::new(&world, "second");
     second.launch(&world, "streams,connectors,http");

@@ -142,13 +142,15 @@ impl Log {
         scan::passed(&self.shared.brokers, group, tp, end).await
     }
 
-    /// Hands the committed records of `from` up to `end`, in order. Waits for transactions that are open before `end`.
-    pub async fn scan(&self, tp: &TopicPartition, from: i64, end: i64, mut each: impl FnMut(ConsumerRecord)) -> Result<(), LogError> {
+    /// Hands the committed records of `from` up to `end`, in order, until `each` has enough. Waits for transactions that are open before `end`.
+    pub async fn scan(
+        &self,
+        tp: &TopicPartition,
+        from: i64,
+        end: i64,
+        each: impl FnMut(ConsumerRecord) -> ControlFlow<()>,
+    ) -> Result<(), LogError> {
         let range = scan::Range { partition: tp.partition, from, end };
-        let each = |record| {
-            each(record);
-            ControlFlow::Continue(())
-        };
         scan::scan(&self.shared.brokers, &tp.topic, &[range], each).await
     }
 
