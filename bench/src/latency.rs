@@ -71,7 +71,8 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     .await?;
     let data = tempfile::tempdir()?;
     let beside = std::env::current_exe()?.parent().context("a folder")?.join("concord");
-    let program = args.concord.clone().unwrap_or(beside);
+    // It runs in a folder of its own.
+    let program = std::path::absolute(args.concord.clone().unwrap_or(beside))?;
     let mut command = Command::new(&program);
     command
         .arg("run")

@@ -215,6 +215,14 @@ impl Owner {
         }
     }
 
+    /// Whether this process does not own the name any longer.
+    pub fn is_lost(&self) -> bool {
+        match &self.0 {
+            Owning::Embedded { .. } => false,
+            Owning::Kafka(owner) => owner.lost.is_cancelled(),
+        }
+    }
+
     /// Waits until this process does not own the name any longer; why.
     pub async fn lost(&self) -> String {
         match &self.0 {

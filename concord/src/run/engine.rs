@@ -85,10 +85,16 @@ impl Engine {
         let customers = shape::customers_config(config);
         make_topics(config, &customers, &log).await?;
         // One at a time, so that no two processes give one id to two schemas.
-        let owner = log.own(SCHEMAS_OWNER).await.context("waiting for the schema registry's topic")?;
-        let made = registered(&customers, &owner.log()).await;
-        owner.release().await;
-        let (registry, topology) = made?;
+        let (registry, topology) = loop {
+            let owner = log.own(SCHEMAS_OWNER).await.context("waiting for the schema registry's topic")?;
+            let made = registered(&customers, &owner.log()).await;
+            let lost = owner.is_lost();
+            owner.release().await;
+            match made {
+                Err(error) if lost => tracing::warn!(error = format!("{error:#}"), "Registering the schemas; trying again."),
+                made => break made?,
+            }
+        };
         let streams = match roles.contains(&Role::Streams) {
             true => Some(Streams::Kafka(start_streams(config, kafka, topology).await?)),
             false => None,

@@ -37,6 +37,9 @@ const STOP_HTTP: Duration = Duration::from_secs(4);
 /// The topology commits and leaves its group.
 const STOP_ENGINE: Duration = Duration::from_secs(6);
 
+/// After brokers that did not say how far the topology is.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// What one process does by itself.
 const ALL: [Role; 3] = [Role::Streams, Role::Connectors, Role::Http];
 
@@ -51,14 +54,28 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
         anyhow::bail!("--roles: a part alone needs a log that several processes share: set KAFKA_BOOTSTRAP_SERVERS");
     }
     let listener = serve::bind(config.listen).await?;
-    let engine = Arc::new(Engine::start(&config, roles).await?);
+    let ended = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::pin!(ended);
+    // Brokers that are away, or another process that is about to start, may be waited for.
+    let engine = tokio::select! {
+        engine = Engine::start(&config, roles) => Arc::new(engine?),
+        () = &mut ended => return Ok(()),
+    };
     let mut parts = Parts::default();
     for (name, look) in engine.parts() {
         parts.push(name, look);
     }
     let stops = Stops::new();
     let stop_http = CancellationToken::new();
-    let systems = systems::start(&config, roles, &engine, &mut parts, &stops).await?;
+    let systems = tokio::select! {
+        systems = systems::start(&config, roles, &engine, &mut parts, &stops) => systems?,
+        () = &mut ended => return Ok(()),
+    };
 
     let events = Events::new(stop_http.clone());
     let (log, registry, partitions) = (engine.log.clone(), engine.registry.clone(), config.partitions);
@@ -77,18 +94,16 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
     };
     let catching_up = engine.clone();
     let catching_up = tokio::spawn(async move {
-        if let Err(error) = catching_up.catch_up().await {
-            tracing::error!(error = format!("{error:#}"), "It cannot be told whether the topology has caught up.");
+        while let Err(error) = catching_up.catch_up().await {
+            tracing::warn!(error = format!("{error:#}"), "It cannot be told yet whether the topology has caught up.");
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
     });
     let guard = Guard::new(config.listen, config.api_token.clone());
     tracing::info!(listen = %config.listen, data = %config.data_dir.display(), configuration = config.source, "Concord is running.");
     let http = tokio::spawn(serve::run(listener, app, guard, systems.webhooks, stop_http.clone()));
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    ended.await;
     tracing::info!("Stopping: sources first, then what is under way.");
     catching_up.abort();
     let unfinished = |what: &str| tracing::warn!(what, "Not finished in time; it goes on after the next start.");

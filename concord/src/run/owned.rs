@@ -62,7 +62,7 @@ pub struct Tasks {
 
 /// What is done for a name by the process that owns it.
 pub trait Work: Send + Sync + 'static {
-    /// Starts it; it ends by the owner's stops.
+    /// Starts it; it ends by the owner's stops. An error says that nothing was started.
     fn begin(&self, owned: &Owned) -> impl Future<Output = anyhow::Result<Tasks>> + Send;
 }
 

@@ -122,6 +122,7 @@ impl Work for ProductWork {
     async fn begin(&self, owned: &Owned) -> anyhow::Result<Tasks> {
         let name = &self.source.system;
         keep_place(&owned.cursors, name, &self.source.table).await?;
+        owned.walks.configured(name, &self.walk_reason).await?;
         let mut tasks = Tasks::default();
         let (registry, made, shown) = (self.registry.clone(), self.source.clone(), self.noticing.clone());
         let (log, cursors, walks, stop) = (owned.log.clone(), owned.cursors.clone(), owned.walks.clone(), owned.stops.sources.clone());
@@ -158,7 +159,6 @@ impl Work for ProductWork {
                 }
             }));
         }
-        owned.walks.configured(name, &self.walk_reason).await?;
         Ok(tasks)
     }
 }

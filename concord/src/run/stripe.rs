@@ -14,8 +14,11 @@ use connect::{CatchUp, Health, Requests, Runner, Sink, Source, Style, catch_up::
 use parking_lot::Mutex;
 use schemas::{Registry, System};
 use sources::stripe::{RecentEvents, Webhook};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
+
+/// At the end, calls under way have this long: then what they brought is published, and the account left to the next owner.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// What an owner does for the account.
 pub struct Account {
@@ -86,6 +89,7 @@ impl Shown {
 impl Work for Account {
     async fn begin(&self, owned: &Owned) -> anyhow::Result<Tasks> {
         let (name, shown) = (&self.name, &self.shown);
+        owned.walks.configured(name, &self.walk_reason).await?;
         let requests = Requests::new(&owned.log, &self.registry, name)?;
         let source = sources::stripe::Stripe::new(
             self.client.clone(),
@@ -109,7 +113,7 @@ impl Work for Account {
         });
 
         let (log, registry, stop, shown) = (owned.log.clone(), self.registry.clone(), owned.stops.sinks.clone(), shown.clone());
-        let options = runner::Options { lists: true, ..runner::Options::new(name.clone(), Style::Idempotent) };
+        let options = runner::Options { lists: true, drain: DRAIN, ..runner::Options::new(name.clone(), Style::Idempotent) };
         let talking = keep(format!("{name}: conversation"), stop.clone(), shown.talking.clone(), move || {
             let (log, registry, options, source, sink, stop) =
                 (log.clone(), registry.clone(), options.clone(), source.clone(), sink.clone(), stop.clone());
@@ -121,8 +125,6 @@ impl Work for Account {
                 runner.run(stop).await
             }
         });
-        let tasks = Tasks { sources: vec![noticing], sinks: vec![talking] };
-        owned.walks.configured(name, &self.walk_reason).await?;
-        Ok(tasks)
+        Ok(Tasks { sources: vec![noticing], sinks: vec![talking] })
     }
 }
