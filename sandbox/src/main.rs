@@ -53,6 +53,9 @@ struct Stripe {
     /// Address to listen on: this machine only
     #[arg(long, default_value = "127.0.0.1:12111", env = "SANDBOX_STRIPE_LISTEN")]
     listen: SocketAddr,
+    /// Listen on other addresses, too: in a container, whose port is published on 127.0.0.1
+    #[arg(long)]
+    in_container: bool,
     /// The API key that is taken; sk_live_… makes it a live account
     #[arg(long, default_value = "sk_test_sandbox", env = "SANDBOX_STRIPE_KEY", hide_env_values = true)]
     key: String,
@@ -88,6 +91,7 @@ impl Stripe {
         let rate = self.rate_limit.unwrap_or(if test { 25 } else { 100 });
         Options {
             listen: self.listen,
+            in_container: self.in_container,
             key: self.key.clone(),
             webhook: self.webhook_url.as_ref().map(|url| Target::new(url, &self.webhook_secret)),
             state: self.state.clone(),

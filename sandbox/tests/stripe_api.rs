@@ -425,6 +425,17 @@ async fn a_restart_remembers_everything() {
 }
 
 #[tokio::test]
+async fn off_loopback_it_listens_in_a_container_only_and_serves_names_of_this_machine() {
+    let anywhere = Options { listen: ([0, 0, 0, 0], 0).into(), ..Options::default() };
+    assert!(Sandbox::start(anywhere.clone()).await.err().unwrap().to_string().contains("--in-container"));
+    let stripe = Stripe::with(Options { in_container: true, ..anywhere }).await;
+    let published = format!("http://127.0.0.1:{}/", stripe.sandbox.addr().port());
+    assert_eq!(stripe.http.get(&published).send().await.unwrap().status().as_u16(), 200);
+    let foreign = stripe.http.get(&published).header("host", "sandbox.example:8010").send().await.unwrap();
+    assert_eq!(foreign.status().as_u16(), 403);
+}
+
+#[tokio::test]
 async fn the_controls_serve_this_machine_only_and_take_json_only() {
     let stripe = Stripe::start().await;
     let at = |path: &str| format!("{}/{path}", stripe.sandbox.base());

@@ -119,6 +119,8 @@ impl Client {
         }
         let http = http.build().map_err(|e| SetupError::Http(e.to_string()))?;
         let live = options.is_live();
+        // Beside it, what is left of it can be told from the calls.
+        metrics::gauge!("concord_client_rate_limit", "client" => "stripe").set(f64::from(options.limits.total.get()));
         let inner = Inner { http, base: options.base, headers, key: options.key, limiter: Limiter::new(options.limits), live };
         Ok(Client { inner: Arc::new(inner), lane: Lane::Live })
     }

@@ -4,6 +4,7 @@ mod both_ways;
 mod browser;
 mod command_line;
 mod crashes;
+mod metrics;
 mod outages;
 mod product_api;
 mod world;

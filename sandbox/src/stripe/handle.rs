@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 /// Why the stand-in does not start, or does not take a setting.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    #[error("the stand-in listens on this machine only (127.0.0.1 or [::1]), not on {0}")]
+    #[error("the stand-in listens on this machine only (127.0.0.1 or [::1]), not on {0}; in a container, --in-container lets it")]
     NotLoopback(SocketAddr),
     #[error("webhooks go to this machine only (http://127.0.0.1:…), not to {0:?}")]
     Webhook(String),
@@ -64,8 +64,10 @@ impl Target {
 /// How the stand-in behaves.
 #[derive(Clone)]
 pub struct Options {
-    /// Loopback only; port 0 for any free one.
+    /// Loopback only, unless [`Options::in_container`]; port 0 for any free one.
     pub listen: SocketAddr,
+    /// Listens off loopback, too: a container's published port leads there. Who asks has to use a name of this machine all the same.
+    pub in_container: bool,
     /// The one API key that is taken. `sk_live_…` makes the account a live one.
     pub key: String,
     pub webhook: Option<Target>,
@@ -88,6 +90,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            in_container: false,
             key: "sk_test_sandbox".into(),
             webhook: None,
             state: None,
@@ -123,7 +126,7 @@ impl Sandbox {
     /// # });
     /// ```
     pub async fn start(options: Options) -> Result<Handle, SandboxError> {
-        if !options.listen.ip().is_loopback() {
+        if !options.in_container && !options.listen.ip().is_loopback() {
             return Err(SandboxError::NotLoopback(options.listen));
         }
         if let Some(target) = &options.webhook {
