@@ -8,7 +8,7 @@ use connect::{ConnectError, Health};
 use rustc_hash::FxHashMap;
 use schemas::{AvroCodec, CustomerConflict, CustomerId, Field, Millis, Registry, UnifiedCustomer, Value, normalise_email, value_subject};
 use serde_json::{Value as Json, json};
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{PgPool, Postgres, Transaction, postgres::PgPoolOptions};
 use std::time::Duration;
 use streams::{
     ConsumerRecord, Follow, Log, TopicPartition,
@@ -120,8 +120,8 @@ impl Golden {
                     Err(error) if is_refused(&error) => write_each(pool, &batch).await,
                     outcome => outcome,
                 },
-                None => open(&self.database_url, self.fresh).await.map(|pool| {
-                    (db, self.fresh) = (Some(pool), false);
+                None => self.begin().await?.map(|pool| {
+                    db = Some(pool);
                     false
                 }),
             };
@@ -147,6 +147,29 @@ impl Golden {
             }
         }
         Ok(())
+    }
+
+    /// Connects, makes the tables, and empties them for a new log.
+    async fn begin(&mut self) -> Result<Result<PgPool, sqlx::Error>, GoldenError> {
+        let pool = match open(&self.database_url).await {
+            Ok(pool) => pool,
+            Err(error) => return Ok(Err(error)),
+        };
+        if self.fresh {
+            let emptied = match emptied(&pool).await {
+                Ok(emptied) => emptied,
+                Err(error) => return Ok(Err(error)),
+            };
+            // A process that stood still meanwhile, and does not act any more, would empty what another has filled: the log tells it.
+            let nothing = self.places.iter().map(|tp| (GROUP.to_owned(), tp.clone(), 0)).take(1).collect();
+            let append = Append { records: Vec::new(), offsets: nothing };
+            self.log.append(append).await.map_err(|error| GoldenError::Log(GROUP, error))?;
+            if let Err(error) = emptied.commit().await {
+                return Ok(Err(error));
+            }
+            self.fresh = false;
+        }
+        Ok(Ok(pool))
     }
 
     /// What is there of every partition.
@@ -194,19 +217,20 @@ impl Golden {
     }
 }
 
-/// Connects, makes the tables, and empties them for a new log.
-async fn open(url: &str, fresh: bool) -> Result<PgPool, sqlx::Error> {
+/// Connects, and makes the tables.
+async fn open(url: &str) -> Result<PgPool, sqlx::Error> {
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect(url).await?;
     clients::postgres::migrate(&pool).await.map_err(|e| sqlx::Error::Protocol(e.to_string()))?;
-    if fresh {
-        // Not TRUNCATE: readers go on meanwhile.
-        let mut one = pool.begin().await?;
-        for sql in ["delete from concord.customers", "delete from concord.crosswalk", "delete from concord.conflicts"] {
-            sqlx::query(sql).execute(&mut *one).await?;
-        }
-        one.commit().await?;
-    }
     Ok(pool)
+}
+
+/// A transaction without the rows of another log. Not TRUNCATE: readers go on meanwhile.
+async fn emptied(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut one = pool.begin().await?;
+    for sql in ["delete from concord.customers", "delete from concord.crosswalk", "delete from concord.conflicts"] {
+        sqlx::query(sql).execute(&mut *one).await?;
+    }
+    Ok(one)
 }
 
 /// The batch, in one transaction.
