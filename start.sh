@@ -18,8 +18,8 @@ Installs what is missing (a C compiler, PostgreSQL), builds, and runs everything
   --no-run   install and build only
 
 Environment (all optional): DATABASE_URL, STRIPE_API_KEY, STRIPE_WEBHOOK_SECRET, STRIPE_API_BASE, CONCORD_LISTEN,
-CONCORD_API_TOKEN, CONCORD_DATA_DIR (./.concord), CONCORD_CONFIG (concord.toml), CONCORD_SANDBOX_LISTEN (127.0.0.1:8010);
-with --kafka KAFKA_BOOTSTRAP_SERVERS, CONCORD_KAFKA_LISTEN (127.0.0.1:9092).
+CONCORD_API_TOKEN, CONCORD_REGISTRY_LISTEN (127.0.0.1:8081, or off), CONCORD_DATA_DIR (./.concord), CONCORD_CONFIG (concord.toml),
+CONCORD_SANDBOX_LISTEN (127.0.0.1:8010); with --kafka KAFKA_BOOTSTRAP_SERVERS, CONCORD_KAFKA_LISTEN (127.0.0.1:9092).
 Every secret also as NAME_FILE. State is kept in CONCORD_DATA_DIR: start again and it goes on. Concord's log goes to the
 terminal, or, where there is none, to concord.log in that folder; CONCORD_LOG says how much of it.
 TXT
@@ -36,7 +36,7 @@ for arg in "$@"; do
 done
 
 . ./scripts/install.sh
-for setting in DATABASE_URL STRIPE_API_KEY STRIPE_WEBHOOK_SECRET STRIPE_API_BASE CONCORD_API_TOKEN; do
+for setting in DATABASE_URL STRIPE_API_KEY STRIPE_WEBHOOK_SECRET STRIPE_API_BASE CONCORD_API_TOKEN CONCORD_REGISTRY_LISTEN; do
     [ -n "${!setting-unset}" ] || die "$setting is set to nothing: give it a value, or unset it"
 done
 install_for run
@@ -53,6 +53,9 @@ export CONCORD_DATA_DIR=${CONCORD_DATA_DIR:-$PWD/$folder}
 kafka_listen=${CONCORD_KAFKA_LISTEN:-127.0.0.1:9092}
 listen=${CONCORD_LISTEN:-127.0.0.1:8000}
 sandbox_listen=${CONCORD_SANDBOX_LISTEN:-127.0.0.1:8010}
+registry=${CONCORD_REGISTRY_LISTEN:-127.0.0.1:8081}
+registry=${registry/#0.0.0.0:/127.0.0.1:}
+[ "$kafka" = no ] && [ -z "${SCHEMA_REGISTRY_URL:-}" ] || registry=off
 # Where it answers on this machine.
 here=${listen/#0.0.0.0:/127.0.0.1:}
 mkdir -p "$CONCORD_DATA_DIR"
@@ -87,6 +90,7 @@ trap 'stop; exit 130' INT
 trap stop EXIT
 
 must_be_free "$here" CONCORD_LISTEN
+[ "$registry" = off ] || must_be_free "$registry" CONCORD_REGISTRY_LISTEN
 [ -n "${STRIPE_API_KEY:-}${STRIPE_API_KEY_FILE:-}" ] || must_be_free "$sandbox_listen" CONCORD_SANDBOX_LISTEN
 
 if [ -z "${DATABASE_URL:-}${DATABASE_URL_FILE:-}" ]; then
@@ -134,6 +138,7 @@ bearer=''
     echo "Concord is running."
     echo "  customers side by side   http://$here/"
     [ -z "$sandbox_pid" ] || echo "  \"in Stripe\"              http://$sandbox_listen/"
+    [ "$registry" = off ] || echo "  schema registry          http://$registry/"
     # Not where its address is in a file: that is a secret.
     [ -z "${DATABASE_URL:-}" ] || echo "  SQL                      psql '$(public_url "$DATABASE_URL")'"
     [ "$kafka" = no ] || echo "  Kafka                    $KAFKA_BOOTSTRAP_SERVERS"

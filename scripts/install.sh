@@ -41,6 +41,11 @@ install_for() {
     if [ "$1" = test ]; then
         command -v chromium >/dev/null || missing="$missing chromium"
         command -v chromedriver >/dev/null || missing="$missing chromium-driver"
+        # Other people's clients of the schema registry.
+        python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
+        command -v node >/dev/null || missing="$missing nodejs"
+        command -v npm >/dev/null || missing="$missing npm"
+        command -v go >/dev/null || missing="$missing golang"
     fi
     [ -n "$missing" ] || return 0
     # The distribution's own cluster is not wanted: ours are private.

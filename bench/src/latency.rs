@@ -84,6 +84,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
         .env("STRIPE_API_BASE", stripe.base())
         .env("CONCORD_LISTEN", listen.to_string())
         .env("CONCORD_DATA_DIR", data.path().join("data"))
+        .env("CONCORD_REGISTRY_LISTEN", "off")
         .env("CONCORD_LOG", "warn")
         .stdin(Stdio::null())
         .stdout(Stdio::null());

@@ -50,6 +50,11 @@ pub enum Command {
         #[arg(long, value_enum, value_delimiter = ',', default_value = "streams,connectors,http", value_name = "ROLES")]
         roles: Vec<Role>,
     },
+    /// Serve the schema registry alone (`concord run` serves it as well): Confluent's REST API, on the log of a data folder
+    #[command(
+        after_help = "Examples:\n  concord registry\n  concord registry --listen 127.0.0.1:8082 --data-dir ./schemas\n  CONCORD_REGISTRY_BASIC_AUTH=ada:secret concord registry --listen 0.0.0.0:8081\n  curl -s http://127.0.0.1:8081/subjects\n\nIt listens on --listen, else CONCORD_REGISTRY_LISTEN, else 127.0.0.1:8081."
+    )]
+    Registry,
     /// Check the configuration, and that Postgres and the vendors can be reached with it
     #[command(
         after_help = "Examples:\n  concord validate\n  concord validate --offline --config concord.toml\n  concord validate --json\n\nExit code 0 if all is right, 1 if not."

@@ -2,6 +2,7 @@
 //!
 //! - [`cli`]: the command line; [`config`]: flags over environment over file
 //! - [`run`]: what `concord run` starts, watches and stops; [`http`]: what it serves
+//! - [`registry`]: the schema registry over HTTP
 //! - [`topics`], [`publish`], [`consume`]: records as JSON; [`commands`], [`client`], [`show`]: questions to a running process
 //! - [`stdout`]: where data goes
 
@@ -13,6 +14,7 @@ mod config;
 mod consume;
 mod http;
 mod publish;
+mod registry;
 mod run;
 mod shape;
 mod show;
@@ -72,6 +74,7 @@ async fn command(cli: Cli, env: Env) -> anyhow::Result<bool> {
     let client = |server: &cli::Server| Client::new(server, &overrides, &env);
     match cli.command {
         Command::Run { roles } => run::run(&roles, &overrides, &env).await?,
+        Command::Registry => registry::command(&overrides, &env).await?,
         Command::Validate { offline, json } => return validate::run(&overrides, &env, offline, json).await,
         Command::Topology(which) => topology_command::run(&which, &overrides, &env)?,
         Command::Publish(args) => return publish::run(args, &overrides, &env).await,

@@ -3,7 +3,7 @@
 
 use crate::config::{Kind, SystemConfig};
 use anyhow::Context;
-use schemas::{Registry, System, registry::value_subject};
+use schemas::{Registry, SchemaRecord, System, registry::value_subject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -147,10 +147,14 @@ pub async fn registry_in(log: &Log) -> anyhow::Result<Registry> {
     replayed.map(|()| registry)
 }
 
+/// One of the registry's records, for its topic.
+pub fn registry_record(SchemaRecord { key, value }: SchemaRecord) -> ProducerRecord {
+    ProducerRecord { value: value.map(Into::into), ..ProducerRecord::tombstone(SCHEMAS, key) }.with_partition(0)
+}
+
 /// Appends what was registered since the last time. To be called before anything is written with the new ids.
 pub async fn save_registry(log: &Log, registry: &Registry) -> Result<(), LogError> {
-    let records: Vec<_> =
-        registry.take_unsaved().into_iter().map(|r| ProducerRecord::new(SCHEMAS, r.key, r.value).with_partition(0)).collect();
+    let records: Vec<_> = registry.take_unsaved().into_iter().map(registry_record).collect();
     if records.is_empty() { Ok(()) } else { log.append(Append::of(records)).await.map(drop) }
 }
 

@@ -4,6 +4,7 @@
 //! - [`sorted_map`]: a map of a few entries, as customers are made of
 //! - [`messages`]: one Rust type per Avro record; [`catalog`]: which `.avsc` and which topic it goes with
 //! - [`codec`]: a type to bytes and back, in Confluent's format ([`wire`]); data of another version of the schema are resolved ([`resolve`])
+//! - [`text`]: a schema's text in one form
 //! - [`registry`]: subjects, versions and ids; it refuses a schema that could not read what is there ([`compatibility`])
 //! - [`generic`]: values without a type, and plain JSON; [`json`]: customers as the HTTP API shows them
 //! - [`samples`]: values of any schema, to try a new version with
@@ -23,6 +24,7 @@ pub mod rules;
 pub mod samples;
 pub mod schema;
 pub mod sorted_map;
+pub mod text;
 pub mod wire;
 
 pub use catalog::{Message, all, schema_of_topic};

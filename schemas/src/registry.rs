@@ -3,10 +3,21 @@
 //! Its semantics and its records are Confluent's (so the log's `_schemas` topic can be read by, and taken from, a registry of theirs).
 //! It does no I/O: whoever owns the log replays the topic through [`Registry::apply`], and appends what [`Registry::take_unsaved`] and
 //! [`Registry::register`] give before any value is written with the new ids.
+//!
+//! What its REST API asks is in [`ask`], what that changes in [`change`], why it says no in [`refusal`]; the records are in `record`,
+//! and what follows from them in `state`.
 
+pub mod ask;
+pub mod change;
 mod record;
+pub mod refusal;
+mod state;
 
+pub use ask::{Place, SchemaView, Verdict, VersionView, Which};
+pub use change::{Change, Proposal, Registered};
 pub use record::SchemaRecord;
+pub use refusal::Refusal;
+pub use state::{Config, Mode, Reference};
 
 use crate::{
     AvroCodec, CodecError, Message,
@@ -16,11 +27,12 @@ use crate::{
     schema::{Schema, SchemaError},
     wire::{self, SchemaId},
 };
-use parking_lot::RwLock;
-use record::Entry;
-use rustc_hash::FxHashMap;
+use change::Understood;
+use parking_lot::{Mutex, RwLock};
+use record::{Entry, SchemaValue};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{collections::BTreeMap, sync::Arc};
+use state::{AVRO, State, canonical, identity};
+use std::sync::Arc;
 
 /// Why a schema was not registered, or a record not applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +42,8 @@ pub enum RegistryError {
     /// Every place where the new schema and the old one do not fit.
     #[error("subject {subject}: the schema is not {level} compatible with version {version}: {}", join(.found))]
     Incompatible { subject: String, version: i32, level: Compatibility, found: Vec<Incompatibility> },
+    #[error("subject {subject}: {refusal}")]
+    Refused { subject: String, refusal: Refusal },
     #[error("schema {id} is already another one (subject {subject}, version {version})")]
     IdTaken { id: SchemaId, subject: String, version: i32 },
     #[error("not a record of a schema registry: {0}")]
@@ -59,30 +73,7 @@ pub enum EncodeJsonError {
 #[derive(Clone, Default)]
 pub struct Registry {
     state: Arc<RwLock<State>>,
-}
-
-#[derive(Default)]
-struct State {
-    schemas: FxHashMap<SchemaId, Arc<Schema>>,
-    /// By [`Schema::identity`].
-    ids: FxHashMap<String, SchemaId>,
-    subjects: BTreeMap<String, Subject>,
-    level: Compatibility,
-    last_id: SchemaId,
-    unsaved: Vec<SchemaRecord>,
-}
-
-#[derive(Default)]
-struct Subject {
-    /// `None`: this version was deleted; its number is never used again.
-    versions: BTreeMap<i32, Option<SchemaId>>,
-    level: Option<Compatibility>,
-}
-
-impl Subject {
-    fn live(&self) -> impl DoubleEndedIterator<Item = (i32, SchemaId)> {
-        self.versions.iter().filter_map(|(version, id)| Some((*version, (*id)?)))
-    }
+    unsaved: Arc<Mutex<Vec<SchemaRecord>>>,
 }
 
 /// `TopicNameStrategy`: the subject of a topic's values.
@@ -107,101 +98,76 @@ impl Registry {
     pub fn codec_with_schema<T: Serialize + DeserializeOwned>(&self, subject: &str, schema: &str) -> Result<AvroCodec<T>, RegistryError> {
         let parsed = parse(subject, schema)?;
         parsed.fast().map_err(|source| RegistryError::Schema { subject: subject.into(), source })?;
-        let (id, record) = self.register(subject, schema)?;
-        if let Some(record) = record {
-            self.state.write().unsaved.push(record);
-        }
+        let (id, records) = self.register(subject, schema)?;
+        self.state.write().own.insert(subject.to_owned());
+        self.unsaved.lock().extend(records);
         Ok(AvroCodec::new(self.clone(), id, parsed))
     }
 
-    /// The schema's id, and the record to append to `_schemas` if it is new under this subject.
-    pub fn register(&self, subject: &str, schema: &str) -> Result<(SchemaId, Option<SchemaRecord>), RegistryError> {
-        let schema = parse(subject, schema)?;
+    /// The schema's id, and the records to append to `_schemas` if it is new under this subject.
+    pub fn register(&self, subject: &str, schema: &str) -> Result<(SchemaId, Vec<SchemaRecord>), RegistryError> {
+        let parsed = parse(subject, schema)?;
+        let sought = Understood { text: canonical(AVRO, schema), references: Vec::new(), schema: parsed };
         let mut state = self.state.write();
-        let known = state.ids.get(schema.identity()).copied();
+        if let Some((_, known)) = state.find(subject, &sought, false) {
+            return Ok((known.id, Vec::new()));
+        }
         let level = state.level_of(subject);
-        let versions: Vec<(i32, SchemaId)> = state.subjects.get(subject).map(|s| s.live().collect()).unwrap_or_default();
-        if let Some(id) = known
-            && versions.iter().any(|(_, registered)| *registered == id)
-        {
-            return Ok((id, None));
+        if let Some((version, found)) = state.misfit(level, &state.live(subject), &sought.schema) {
+            return Err(RegistryError::Incompatible { subject: subject.into(), version, level, found });
         }
-        let against = if level.transitive() { versions.len() } else { versions.len().min(1) };
-        for (version, id) in versions.iter().rev().take(against) {
-            let found = state.schemas.get(id).map(|old| level.check(old, &schema)).unwrap_or_default();
-            if !found.is_empty() {
-                return Err(RegistryError::Incompatible { subject: subject.into(), version: *version, level, found });
-            }
+        let proposal = Proposal { schema: Some(sought.text), ..Proposal::default() };
+        let change = state.register(subject, &proposal, false);
+        let change = change.map_err(|refusal| RegistryError::Refused { subject: subject.into(), refusal })?;
+        for record in &change.records {
+            state.apply(Entry::read(&record.key, record.value.as_deref())?)?;
         }
-        let id = known.unwrap_or(state.last_id + 1);
-        let last = state.subjects.get(subject).and_then(|s| s.versions.keys().next_back().copied());
-        let version = last.unwrap_or(0) + 1;
-        state.put(subject, version, id, &schema);
-        Ok((id, Some(SchemaRecord::schema(subject, version, id, schema.text()))))
+        Ok((change.answer.id, change.records))
     }
 
     /// Sets what new versions must be able to do: of one subject, or (`None`) of all that have no level of their own.
     pub fn set_compatibility(&self, subject: Option<&str>, level: Compatibility) -> SchemaRecord {
-        self.state.write().set_level(subject, Some(level));
-        SchemaRecord::config(subject, level)
+        let mut state = self.state.write();
+        let slot = match subject {
+            Some(subject) => &mut state.subjects.entry(subject.to_owned()).or_default().config,
+            None => &mut state.config,
+        };
+        let config = slot.get_or_insert_default();
+        config.level = Some(level);
+        SchemaRecord::config(subject, Some(config))
     }
 
-    /// Takes in one record of the `_schemas` topic. Records of schema types other than Avro are passed over.
+    /// Takes in one record of the `_schemas` topic. Schemas of other types than Avro are kept as they are.
     pub fn apply(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), RegistryError> {
-        let entry = Entry::read(key, value)?;
-        let mut state = self.state.write();
-        match entry {
-            Entry::Schema { subject, version, id, schema } => {
-                let schema = parse(&subject, &schema)?;
-                if state.schemas.get(&id).is_some_and(|known| known.identity() != schema.identity()) {
-                    return Err(RegistryError::IdTaken { id, subject, version });
-                }
-                state.put(&subject, version, id, &schema);
-            }
-            Entry::Deleted { subject, version, id, schema } => {
-                // Data written with it may still be there.
-                if let (Some(id), Some(schema)) = (id, schema) {
-                    let schema = parse(&subject, &schema)?;
-                    state.put(&subject, version, id, &schema);
-                }
-                state.subjects.entry(subject).or_default().versions.insert(version, None);
-            }
-            Entry::SubjectDeleted { subject, version } => {
-                let versions = &mut state.subjects.entry(subject).or_default().versions;
-                versions.iter_mut().filter(|(n, _)| **n <= version).for_each(|(_, id)| *id = None);
-            }
-            Entry::Config { subject, level } => state.set_level(subject.as_deref(), level),
-            Entry::Other => {}
-        }
-        Ok(())
+        self.state.write().apply(Entry::read(key, value)?)
     }
 
     /// Records of registrations by [`Registry::codec`] that were not taken yet, oldest first: append them before writing values.
     pub fn take_unsaved(&self) -> Vec<SchemaRecord> {
-        std::mem::take(&mut self.state.write().unsaved)
+        std::mem::take(&mut *self.unsaved.lock())
     }
 
-    /// The schema with this id.
+    /// The schema with this id, if it is of type Avro.
     pub fn schema(&self, id: SchemaId) -> Option<Arc<Schema>> {
-        self.state.read().schemas.get(&id).cloned()
+        let state = self.state.read();
+        state.parsed(state.schemas.get(&id)?).ok()
     }
 
     /// Every subject that has a schema.
     pub fn subjects(&self) -> Vec<String> {
-        let state = self.state.read();
-        state.subjects.iter().filter(|(_, subject)| subject.live().next().is_some()).map(|(name, _)| name.clone()).collect()
+        self.subjects_of("", Which::Live)
     }
 
     /// The subject's versions, each with its schema's id.
     pub fn versions(&self, subject: &str) -> Vec<(i32, SchemaId)> {
-        self.state.read().subjects.get(subject).map(|s| s.live().collect()).unwrap_or_default()
+        self.state.read().live(subject).into_iter().map(|(version, schema)| (version, schema.id)).collect()
     }
 
     /// The subject's latest schema, with its id.
     pub fn latest(&self, subject: &str) -> Option<(SchemaId, Arc<Schema>)> {
         let state = self.state.read();
-        let (_, id) = state.subjects.get(subject)?.live().next_back()?;
-        Some((id, state.schemas.get(&id)?.clone()))
+        let (_, latest) = state.subjects.get(subject)?.live().next_back()?;
+        Some((latest.schema.id, state.parsed(&latest.schema).ok()?))
     }
 
     /// What new versions of the subject must be able to do.
@@ -232,21 +198,37 @@ fn parse(subject: &str, schema: &str) -> Result<Arc<Schema>, RegistryError> {
 }
 
 impl State {
-    fn level_of(&self, subject: &str) -> Compatibility {
-        self.subjects.get(subject).and_then(|s| s.level).unwrap_or(self.level)
-    }
-
-    fn set_level(&mut self, subject: Option<&str>, level: Option<Compatibility>) {
-        match subject {
-            Some(subject) => self.subjects.entry(subject.to_owned()).or_default().level = level,
-            None => self.level = level.unwrap_or_default(),
+    fn apply(&mut self, entry: Entry) -> Result<(), RegistryError> {
+        match entry {
+            Entry::Schema(value) => {
+                let SchemaValue { subject, version, id, schema_type, references, schema, rest, .. } = &value;
+                let kind = schema_type.as_deref().unwrap_or(AVRO);
+                let known = self.schemas.get(id).map(|known| known.identity());
+                if known.is_some_and(|known| known != identity(kind, &canonical(kind, schema), references, rest)) {
+                    return Err(RegistryError::IdTaken { id: *id, subject: subject.clone(), version: *version });
+                }
+                self.put(value);
+            }
+            Entry::Gone { subject, version } => self.remove(&subject, version),
+            Entry::SubjectDeleted { subject, version } => {
+                let versions = self.subjects.get_mut(&subject).into_iter().flat_map(|s| &mut s.versions);
+                versions.filter(|(number, _)| **number <= version).for_each(|(_, version)| version.deleted = true);
+            }
+            Entry::Cleared { subject } => {
+                let concerned = self.subjects.iter().filter(|(name, _)| subject.as_ref().is_none_or(|subject| subject == *name));
+                let deleted = |(name, s): (&String, &state::Subject)| {
+                    s.versions.iter().filter(|(_, v)| v.deleted).map(|(number, _)| (name.clone(), *number)).collect::<Vec<_>>()
+                };
+                let gone: Vec<_> = concerned.flat_map(deleted).collect();
+                gone.into_iter().for_each(|(name, version)| self.remove(&name, version));
+            }
+            Entry::Config { subject: Some(subject), config } => self.subjects.entry(subject).or_default().config = config,
+            Entry::Config { subject: None, config } => self.config = config,
+            Entry::Mode { subject: Some(subject), mode } => self.subjects.entry(subject).or_default().mode = mode,
+            Entry::Mode { subject: None, mode } => self.mode = mode,
+            Entry::LastId(id) => self.last_id = self.last_id.max(id),
+            Entry::Other => {}
         }
-    }
-
-    fn put(&mut self, subject: &str, version: i32, id: SchemaId, schema: &Arc<Schema>) {
-        self.schemas.entry(id).or_insert_with(|| schema.clone());
-        self.ids.entry(schema.identity().to_owned()).or_insert(id);
-        self.last_id = self.last_id.max(id);
-        self.subjects.entry(subject.to_owned()).or_default().versions.insert(version, Some(id));
+        Ok(())
     }
 }

@@ -17,7 +17,6 @@ pub struct SchemaError(pub String);
 /// An Avro schema: its text, and what the two Avro libraries make of it.
 pub struct Schema {
     text: String,
-    identity: String,
     canonical: String,
     avro: apache_avro::Schema,
     plain: apache_avro::Schema,
@@ -43,14 +42,8 @@ impl Schema {
         let json: Json = serde_json::from_str(text).map_err(|e| SchemaError(e.to_string()))?;
         let avro = apache_avro::Schema::parse(&json).map_err(|e| SchemaError(e.to_string()))?;
         let plain = apache_avro::Schema::parse(&without_logical_types(&json)).map_err(|e| SchemaError(e.to_string()))?;
-        let schema = Arc::new(Schema {
-            text: without_white_space(text),
-            identity: json.to_string(),
-            canonical: avro.canonical_form(),
-            avro,
-            plain,
-            fast: OnceLock::new(),
-        });
+        let schema =
+            Arc::new(Schema { text: without_white_space(text), canonical: avro.canonical_form(), avro, plain, fast: OnceLock::new() });
         let mut parsed = PARSED.lock();
         if parsed.len() >= PARSED_MOST {
             parsed.clear();
@@ -62,11 +55,6 @@ impl Schema {
     /// Its text in one line, fields in the order in which they were given.
     pub fn text(&self) -> &str {
         &self.text
-    }
-
-    /// Equal for schemas that are the same to a registry: same JSON, whatever its white space and order.
-    pub(crate) fn identity(&self) -> &str {
-        &self.identity
     }
 
     /// Avro's parsing canonical form: equal for schemas whose data have the same bytes.

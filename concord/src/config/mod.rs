@@ -4,9 +4,11 @@
 mod env;
 mod file;
 mod kafka;
+mod registry;
 
 pub use env::Env;
 pub use kafka::Kafka;
+pub use registry::RegistryConfig;
 
 use clients::{
     Secret,
@@ -35,6 +37,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The log is on this cluster; `None`: in the data folder.
     pub kafka: Option<Kafka>,
+    pub registry: RegistryConfig,
     /// Partitions of every topic with a key; never changes once a log exists.
     pub partitions: i32,
     /// How long `customers.<system>` and the like keep what was read (they hold personal data).
@@ -223,8 +226,7 @@ impl Config {
         if file.retention_days == Some(0) {
             wrong.push("retention_days: at least 1".into());
         }
-        let data_dir =
-            overrides.data_dir.clone().or_else(|| env.var("CONCORD_DATA_DIR").map(PathBuf::from)).unwrap_or_else(|| ".concord".into());
+        let registry = RegistryConfig::read(env, None, &mut wrong);
         if !wrong.is_empty() {
             return Err(ConfigError { from: source, mistakes: wrong });
         }
@@ -234,14 +236,19 @@ impl Config {
             database_url,
             listen,
             api_token,
-            data_dir,
+            data_dir: data_dir(overrides, env),
             kafka,
+            registry,
             partitions,
             retention_days: file.retention_days.unwrap_or(7),
             systems,
             merge,
         })
     }
+}
+
+fn data_dir(overrides: &Overrides, env: &Env) -> PathBuf {
+    overrides.data_dir.clone().or_else(|| env.var("CONCORD_DATA_DIR").map(PathBuf::from)).unwrap_or_else(|| ".concord".into())
 }
 
 fn check_system(at: &str, block: file::SystemFile, env: &Env, need: Need, wrong: &mut Vec<String>) -> Option<SystemConfig> {

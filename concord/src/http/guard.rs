@@ -4,7 +4,7 @@
 //! always, and a foreign `Origin` on a request that changes something.
 
 use clients::Secret;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use std::net::{IpAddr, SocketAddr};
 use subtle::ConstantTimeEq;
 
@@ -39,17 +39,13 @@ impl Guard {
             return Ok(());
         }
         // Behind a token anybody may be in front of us (a proxy, a name): the token is what is checked then.
-        if self.token.is_none() && !headers.get(header::HOST).is_some_and(|host| self.is_us(host.to_str().unwrap_or_default())) {
+        let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
+        if self.token.is_none() && !is_own_name(host, self.listen) {
             return Err(Refusal { status: StatusCode::FORBIDDEN, detail: "foreign Host" });
         }
         let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-        if changes && let Some(origin) = headers.get(header::ORIGIN) {
-            let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-            let origin = origin.to_str().unwrap_or_default();
-            let name = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-            if name.is_none_or(|name| name != host) {
-                return Err(Refusal { status: StatusCode::FORBIDDEN, detail: "foreign Origin" });
-            }
+        if changes && is_foreign(headers.get(header::ORIGIN), host) {
+            return Err(Refusal { status: StatusCode::FORBIDDEN, detail: "foreign Origin" });
         }
         let public = path == "/healthz" || path == "/readyz";
         if let Some(token) = &self.token
@@ -63,16 +59,26 @@ impl Guard {
         }
         Ok(())
     }
+}
 
-    fn is_us(&self, host: &str) -> bool {
-        let (name, port) = match host.rsplit_once(':') {
-            Some((name, port)) if !name.is_empty() && !host.ends_with(']') => (name, port.parse::<u16>().ok()),
-            _ => (host, Some(80)),
-        };
-        let name = name.trim_matches(['[', ']']);
-        let loopback = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        loopback && port == Some(self.listen.port())
-    }
+/// Whether a `Host` is a name of this machine's own for what listens there.
+pub fn is_own_name(host: &str, listen: SocketAddr) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !name.is_empty() && !host.ends_with(']') => (name, port.parse::<u16>().ok()),
+        _ => (host, Some(80)),
+    };
+    let name = name.trim_matches(['[', ']']);
+    let loopback = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    loopback && port == Some(listen.port())
+}
+
+/// Whether an `Origin` is another page's than those of this `Host`.
+pub fn is_foreign(origin: Option<&HeaderValue>, host: &str) -> bool {
+    origin.is_some_and(|origin| {
+        let origin = origin.to_str().unwrap_or_default();
+        let name = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        name.is_none_or(|name| name != host)
+    })
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::{
     cli::Role,
     config::{Config, Env, Need, Overrides},
     http::{App, Events, Guard, Parts},
+    registry,
     topics::Publisher,
 };
 use engine::Engine;
@@ -54,6 +55,8 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
         anyhow::bail!("--roles: a part alone needs a log that several processes share: set KAFKA_BOOTSTRAP_SERVERS");
     }
     let listener = serve::bind(config.listen).await?;
+    // Several processes may share a log on Kafka, and there is one writer of the registry's topic.
+    let registry_listener = if config.kafka.is_none() { registry::bind(&config.registry).await? } else { None };
     let ended = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -76,6 +79,7 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
         systems = systems::start(&config, roles, &engine, &mut parts, &stops) => systems?,
         () = &mut ended => return Ok(()),
     };
+    let registry_served = registry::start(registry_listener, &engine.log, &engine.registry, &config.registry, stop_http.clone()).await?;
 
     let events = Events::new(stop_http.clone());
     let (log, registry, partitions) = (engine.log.clone(), engine.registry.clone(), config.partitions);
@@ -116,7 +120,7 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
     if timeout(STOP_SINKS, supervise::all(systems.sinks.into_iter().chain([tail]).collect())).await.is_err() {
         unfinished("sinks");
     }
-    if timeout(STOP_HTTP, http).await.is_err() {
+    if timeout(STOP_HTTP, async { tokio::join!(http, registry_served) }).await.is_err() {
         unfinished("HTTP");
     }
     if timeout(STOP_ENGINE, tokio::task::spawn_blocking(move || engine.close())).await.is_err() {

@@ -99,7 +99,8 @@ impl World {
         command.env("DATABASE_URL", self.postgres.url()).env("STRIPE_API_KEY", KEY).env("STRIPE_WEBHOOK_SECRET", SECRET);
         command.env("STRIPE_API_BASE", format!("http://{}", self.stripe_at)).env("CONCORD_LISTEN", self.listen.to_string());
         command.env("CONCORD_DATA_DIR", &self.data).env("CONCORD_LOG", std::env::var("CONCORD_LOG").unwrap_or_else(|_| "warn".into()));
-        command.envs(self.env.iter().cloned());
+        // Two worlds would want the same port.
+        command.env("CONCORD_REGISTRY_LISTEN", "off").envs(self.env.iter().cloned());
         command
     }
 

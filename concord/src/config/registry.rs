@@ -1,0 +1,92 @@
+//! Settings of the schema registry that this process serves.
+
+use super::{ConfigError, Env, Overrides, data_dir};
+use clients::Secret;
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Where it listens, and who may ask.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryConfig {
+    /// `None`: not at all.
+    pub listen: Option<SocketAddr>,
+    pub token: Option<Secret>,
+    /// `user:password`, each.
+    pub basic: Vec<Secret>,
+}
+
+impl RegistryConfig {
+    /// For the registry alone: its data folder, and the address that `--listen` or `CONCORD_REGISTRY_LISTEN` gives.
+    pub fn alone(overrides: &Overrides, env: &Env) -> Result<(PathBuf, RegistryConfig), ConfigError> {
+        let mut mistakes = Vec::new();
+        mistakes.extend(env.log_filter().err());
+        let config = RegistryConfig::read(env, overrides.listen.as_deref(), &mut mistakes);
+        let from = "flags and environment".into();
+        if mistakes.is_empty() { Ok((data_dir(overrides, env), config)) } else { Err(ConfigError { from, mistakes }) }
+    }
+
+    /// `listen` wins over `CONCORD_REGISTRY_LISTEN`.
+    pub fn read(env: &Env, listen: Option<&str>, wrong: &mut Vec<String>) -> Self {
+        let mut secret = |name: &str| {
+            env.secret(name).unwrap_or_else(|mistake| {
+                wrong.push(mistake);
+                None
+            })
+        };
+        let token = secret("CONCORD_REGISTRY_TOKEN");
+        let basic = secret("CONCORD_REGISTRY_BASIC_AUTH");
+        let given = basic.is_some();
+        let basic: Vec<Secret> = basic.into_iter().flat_map(|all| users(all.reveal())).collect();
+        if given && (basic.is_empty() || basic.iter().any(|one| one.reveal().split_once(':').is_none_or(|(user, _)| user.is_empty()))) {
+            wrong.push("CONCORD_REGISTRY_BASIC_AUTH: give user:password, one a line or separated by commas".into());
+        }
+        let text = listen.map(str::to_owned).or_else(|| env.var("CONCORD_REGISTRY_LISTEN")).unwrap_or_else(|| "127.0.0.1:8081".into());
+        let listen = match text.as_str() {
+            "off" => None,
+            text => match text.parse::<SocketAddr>() {
+                Ok(listen) => Some(listen),
+                Err(_) => {
+                    wrong.push(format!("CONCORD_REGISTRY_LISTEN: {text:?} is not an address and port like 127.0.0.1:8081, nor off"));
+                    None
+                }
+            },
+        };
+        if token.is_none() && basic.is_empty() && listen.is_some_and(|listen| !listen.ip().is_loopback()) {
+            wrong.push(
+                "CONCORD_REGISTRY_LISTEN: not a loopback address, so set CONCORD_REGISTRY_BASIC_AUTH (user:password) or \
+                 CONCORD_REGISTRY_TOKEN, else anybody could change schemas"
+                    .into(),
+            );
+        }
+        RegistryConfig { listen, token, basic }
+    }
+}
+
+fn users(text: &str) -> Vec<Secret> {
+    text.split([',', '\n', '\r']).map(str::trim).filter(|one| !one.is_empty()).map(Secret::new).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(vars: &[(&str, &str)]) -> (RegistryConfig, Vec<String>) {
+        let mut wrong = Vec::new();
+        (RegistryConfig::read(&vars.iter().copied().collect(), None, &mut wrong), wrong)
+    }
+
+    #[test]
+    fn off_loopback_only_with_credentials() {
+        assert_eq!(read(&[]).0.listen, Some("127.0.0.1:8081".parse().unwrap()));
+        assert_eq!(read(&[("CONCORD_REGISTRY_LISTEN", "off")]).0.listen, None);
+        let open = ("CONCORD_REGISTRY_LISTEN", "0.0.0.0:8081");
+        assert!(read(&[open]).1[0].contains("CONCORD_REGISTRY_BASIC_AUTH"));
+        assert!(read(&[open, ("CONCORD_REGISTRY_TOKEN", "t")]).1.is_empty());
+        let (config, wrong) = read(&[open, ("CONCORD_REGISTRY_BASIC_AUTH", "ada:one,grace:two:three")]);
+        assert!(wrong.is_empty() && config.basic.len() == 2, "{wrong:?}");
+        for text in ["nobody", ",", ":x"] {
+            let (_, wrong) = read(&[("CONCORD_REGISTRY_BASIC_AUTH", text)]);
+            assert!(wrong[0].starts_with("CONCORD_REGISTRY_BASIC_AUTH"), "{text}: {wrong:?}");
+        }
+        assert!(read(&[("CONCORD_REGISTRY_LISTEN", "8081")]).1[0].starts_with("CONCORD_REGISTRY_LISTEN"));
+    }
+}
