@@ -30,6 +30,8 @@ pub enum CodecError {
     Wire(#[from] WireError),
     #[error("no schema has the id {0}")]
     UnknownSchema(SchemaId),
+    #[error("schema {0} is not here yet: the registry is being asked for it")]
+    SchemaAway(SchemaId),
     #[error("the datum does not match schema {id}: {reason}")]
     Datum { id: SchemaId, reason: String },
     #[error("{bytes} bytes follow the datum of schema {id}")]
@@ -128,7 +130,7 @@ impl<T: Serialize + DeserializeOwned> AvroCodec<T> {
         if let Some(writer) = self.inner.writers.read().get(&id) {
             return Ok(writer.clone());
         }
-        let schema = self.inner.registry.schema(id).ok_or(CodecError::UnknownSchema(id))?;
+        let schema = self.inner.registry.find(id)?;
         let writer = if schema.canonical() == self.inner.schema.canonical() { Writer::Alike } else { Writer::Other(schema) };
         self.inner.writers.write().insert(id, writer.clone());
         Ok(writer)

@@ -31,6 +31,7 @@ use change::Understood;
 use parking_lot::{Mutex, RwLock};
 use record::{Entry, SchemaValue};
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Map;
 use state::{AVRO, State, canonical, identity};
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ pub enum RegistryError {
     Incompatible { subject: String, version: i32, level: Compatibility, found: Vec<Incompatibility> },
     #[error("subject {subject}: {refusal}")]
     Refused { subject: String, refusal: Refusal },
+    #[error("subject {0}: its schema is not registered in the registry that is used")]
+    NotThere(String),
     #[error("schema {id} is already another one (subject {subject}, version {version})")]
     IdTaken { id: SchemaId, subject: String, version: i32 },
     #[error("not a record of a schema registry: {0}")]
@@ -74,6 +77,8 @@ pub enum EncodeJsonError {
 pub struct Registry {
     state: Arc<RwLock<State>>,
     unsaved: Arc<Mutex<Vec<SchemaRecord>>>,
+    /// Told of ids that are met and not known.
+    ask: Option<Arc<dyn Fn(SchemaId) + Send + Sync>>,
 }
 
 /// `TopicNameStrategy`: the subject of a topic's values.
@@ -111,6 +116,10 @@ impl Registry {
         let mut state = self.state.write();
         if let Some((_, known)) = state.find(subject, &sought, false) {
             return Ok((known.id, Vec::new()));
+        }
+        // Ids are not ours to give.
+        if self.ask.is_some() {
+            return Err(RegistryError::NotThere(subject.to_owned()));
         }
         let level = state.level_of(subject);
         if let Some((version, found)) = state.misfit(level, &state.live(subject), &sought.schema) {
@@ -153,6 +162,82 @@ impl Registry {
         state.parsed(state.schemas.get(&id)?).ok()
     }
 
+    /// The schema with this id. One that is not known is asked for, if there is anybody to ask ([`Registry::fetching`]).
+    pub fn find(&self, id: SchemaId) -> Result<Arc<Schema>, CodecError> {
+        if let Some(schema) = self.schema(id) {
+            return Ok(schema);
+        }
+        match &self.ask {
+            Some(ask) if !self.state.read().nowhere.contains(&id) => {
+                ask(id);
+                Err(CodecError::SchemaAway(id))
+            }
+            _ => Err(CodecError::UnknownSchema(id)),
+        }
+    }
+
+    /// This registry as a part of one elsewhere, which gives the ids: `ask` is told of each id that is met and not known, as often as it is
+    /// met, and sees to it that [`Registry::learn_id`] or [`Registry::nowhere`] follows.
+    pub fn fetching(&self, ask: impl Fn(SchemaId) + Send + Sync + 'static) -> Registry {
+        Registry { ask: Some(Arc::new(ask)), ..self.clone() }
+    }
+
+    /// A schema of a subject as a registry elsewhere has it; its record waits in [`Registry::take_unsaved`].
+    pub fn learn(&self, subject: &str, id: SchemaId, schema: &str) -> Result<(), RegistryError> {
+        let mut state = self.state.write();
+        if state.live(subject).iter().any(|(_, known)| known.id == id) {
+            return Ok(());
+        }
+        let last = state.subjects.get(subject).and_then(|s| s.versions.keys().next_back().copied()).unwrap_or(0);
+        let (subject, schema) = (subject.to_owned(), canonical(AVRO, schema));
+        let value = SchemaValue {
+            subject,
+            version: last + 1,
+            id,
+            schema_type: None,
+            references: Vec::new(),
+            schema,
+            deleted: false,
+            rest: Map::new(),
+        };
+        let record = SchemaRecord::schema(&value);
+        state.apply(Entry::Schema(value))?;
+        self.unsaved.lock().push(record);
+        Ok(())
+    }
+
+    /// A schema by its id alone, as a registry elsewhere has it.
+    pub fn learn_id(&self, id: SchemaId, schema: &str) -> Result<(), RegistryError> {
+        Schema::parse(schema).map_err(|source| RegistryError::Schema { subject: format!("of schema {id}"), source })?;
+        self.state.write().learn(id, canonical(AVRO, schema));
+        Ok(())
+    }
+
+    /// Whether an id is known to be nobody's: what names it is then refused instead of waiting.
+    pub fn nowhere(&self, id: SchemaId, nowhere: bool) {
+        let mut state = self.state.write();
+        if nowhere {
+            state.nowhere.insert(id)
+        } else {
+            state.nowhere.remove(&id)
+        };
+    }
+
+    /// Whether the id stands for this schema, which needs no other.
+    pub fn is(&self, id: SchemaId, schema: &str) -> bool {
+        let known = self.schema(id).map(|known| change::whole_text(&known));
+        let given = Schema::parse(schema).map(|given| change::whole_text(&given));
+        given.is_ok_and(|given| known == Some(given))
+    }
+
+    /// Every schema that is known, by id.
+    pub fn known(&self) -> Vec<(SchemaId, Arc<Schema>)> {
+        let state = self.state.read();
+        let mut known: Vec<_> = state.schemas.values().filter_map(|stored| Some((stored.id, state.parsed(stored).ok()?))).collect();
+        known.sort_by_key(|(id, _)| *id);
+        known
+    }
+
     /// Every subject that has a schema.
     pub fn subjects(&self) -> Vec<String> {
         self.subjects_of("", Which::Live)
@@ -187,7 +272,7 @@ impl Registry {
     /// Bytes in the wire format as plain JSON (see [`generic`]).
     pub fn decode_json(&self, bytes: &[u8]) -> Result<serde_json::Value, CodecError> {
         let (id, datum) = wire::split(bytes)?;
-        let schema = self.schema(id).ok_or(CodecError::UnknownSchema(id))?;
+        let schema = self.find(id)?;
         let value = generic::decode(datum, &schema).map_err(|e| datum_error(id, e))?;
         Ok(generic::to_json(&value, &schema))
     }

@@ -8,7 +8,7 @@ mod registry;
 
 pub use env::Env;
 pub use kafka::Kafka;
-pub use registry::RegistryConfig;
+pub use registry::{RegistryConfig, RemoteConfig};
 
 use clients::{
     Secret,
@@ -38,6 +38,8 @@ pub struct Config {
     /// The log is on this cluster; `None`: in the data folder.
     pub kafka: Option<Kafka>,
     pub registry: RegistryConfig,
+    /// Another registry than our own.
+    pub schema_registry: Option<RemoteConfig>,
     /// Partitions of every topic with a key; never changes once a log exists.
     pub partitions: i32,
     /// How long `customers.<system>` and the like keep what was read (they hold personal data).
@@ -180,8 +182,8 @@ impl Config {
             }
         };
 
-        if env.var("SCHEMA_REGISTRY_URL").is_some() {
-            wrong.push("SCHEMA_REGISTRY_URL: this build uses its own registry; unset it".into());
+        if env.var("SCHEMA_REGISTRY_URL").is_some() && env.var("KAFKA_BOOTSTRAP_SERVERS").is_some() {
+            wrong.push("SCHEMA_REGISTRY_URL: this build uses another registry only with its log in the data folder; unset it".into());
         }
 
         if let Err(mistake) = env.log_filter() {
@@ -226,7 +228,10 @@ impl Config {
         if file.retention_days == Some(0) {
             wrong.push("retention_days: at least 1".into());
         }
-        let registry = RegistryConfig::read(env, None, &mut wrong);
+        let schema_registry = RemoteConfig::read(env, &mut wrong);
+        // There is one registry, not two.
+        let ours = if schema_registry.is_some() { Some("off") } else { None };
+        let registry = RegistryConfig::read(env, ours, &mut wrong);
         if !wrong.is_empty() {
             return Err(ConfigError { from: source, mistakes: wrong });
         }
@@ -239,6 +244,7 @@ impl Config {
             data_dir: data_dir(overrides, env),
             kafka,
             registry,
+            schema_registry,
             partitions,
             retention_days: file.retention_days.unwrap_or(7),
             systems,

@@ -65,6 +65,41 @@ fn users(text: &str) -> Vec<Secret> {
     text.split([',', '\n', '\r']).map(str::trim).filter(|one| !one.is_empty()).map(Secret::new).collect()
 }
 
+/// Somebody else's registry, to be used instead of ours.
+#[derive(Debug, Clone)]
+pub struct RemoteConfig {
+    /// Without credentials, so it may be shown; several are separated by commas.
+    pub url: String,
+    /// `user:password`.
+    pub basic: Option<Secret>,
+}
+
+impl RemoteConfig {
+    pub fn read(env: &Env, wrong: &mut Vec<String>) -> Option<Self> {
+        let basic = env.secret("SCHEMA_REGISTRY_BASIC_AUTH").unwrap_or_else(|mistake| {
+            wrong.push(mistake);
+            None
+        });
+        let Some(url) = env.var("SCHEMA_REGISTRY_URL") else {
+            if basic.is_some() {
+                wrong.push("SCHEMA_REGISTRY_BASIC_AUTH: set, but no SCHEMA_REGISTRY_URL beside it".into());
+            }
+            return None;
+        };
+        if basic.as_ref().is_some_and(|basic| !basic.reveal().contains(':')) {
+            wrong.push("SCHEMA_REGISTRY_BASIC_AUTH: give user:password".into());
+        }
+        let good = |url: &str| ["http://", "https://"].iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+        if url.contains('@') {
+            // Not repeated: it may hold a password.
+            wrong.push("SCHEMA_REGISTRY_URL: holds credentials; give them as SCHEMA_REGISTRY_BASIC_AUTH (user:password)".into());
+        } else if !url.split(',').all(|one| good(one.trim())) {
+            wrong.push(format!("SCHEMA_REGISTRY_URL: {url:?} is not an address like http://127.0.0.1:8081"));
+        }
+        Some(RemoteConfig { url, basic })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +107,26 @@ mod tests {
     fn read(vars: &[(&str, &str)]) -> (RegistryConfig, Vec<String>) {
         let mut wrong = Vec::new();
         (RegistryConfig::read(&vars.iter().copied().collect(), None, &mut wrong), wrong)
+    }
+
+    #[test]
+    fn another_registry_is_an_address_and_its_credentials_apart() {
+        let read = |vars: &[(&str, &str)]| {
+            let mut wrong = Vec::new();
+            (RemoteConfig::read(&vars.iter().copied().collect(), &mut wrong), wrong)
+        };
+        assert!(matches!(read(&[]), (None, wrong) if wrong.is_empty()));
+        let (config, wrong) = read(&[("SCHEMA_REGISTRY_URL", "https://a:8081, http://b:8081"), ("SCHEMA_REGISTRY_BASIC_AUTH", "ada:x")]);
+        assert!(config.is_some() && wrong.is_empty(), "{wrong:?}");
+        for vars in [
+            [("SCHEMA_REGISTRY_URL", "localhost:8081"), ("", "")],
+            [("SCHEMA_REGISTRY_URL", "http://ada:s3cret@host"), ("", "")],
+            [("SCHEMA_REGISTRY_BASIC_AUTH", "ada:s3cret"), ("", "")],
+            [("SCHEMA_REGISTRY_URL", "http://host"), ("SCHEMA_REGISTRY_BASIC_AUTH", "s3cret")],
+        ] {
+            let (_, wrong) = read(&vars);
+            assert!(wrong.len() == 1 && wrong[0].starts_with("SCHEMA_REGISTRY_") && !wrong[0].contains("s3cret"), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! The schema registry over HTTP, as Confluent's clients know it: `concord registry`, and the same within `concord run`.
 //!
 //! - [`service`]: one change after the other, each on disk before it is seen; [`door`]: who may ask
+//! - [`remote`]: another registry in its place
 //! - [`routes`]: which request asks what; [`request`], [`answer`]: how that is written in HTTP
 
 mod answer;
 mod door;
+mod remote;
 mod request;
 mod routes;
 mod service;
 
 pub use door::Door;
+pub use remote::{open, waiting};
 pub use service::Service;
 
 use crate::{

@@ -4,7 +4,7 @@ use crate::{
     cli::Role,
     config::{Config, Kafka},
     http::{Look, Part},
-    shape, topics,
+    registry, shape, topics,
 };
 use anyhow::Context;
 use schemas::Registry;
@@ -65,7 +65,7 @@ impl Engine {
         let log = Log::from(embedded.clone());
         let customers = shape::customers_config(config);
         make_topics(config, &customers, &log).await?;
-        let (registry, topology) = registered(&customers, &log).await?;
+        let (registry, topology) = registered(config, &customers, &log).await?;
         let mut streams = StreamsConfig::new(&config.application_id);
         streams.task = task_config();
         let streams = embedded.start(&topology, streams)?;
@@ -87,7 +87,7 @@ impl Engine {
         // One at a time, so that no two processes give one id to two schemas.
         let (registry, topology) = loop {
             let owner = log.own(SCHEMAS_OWNER).await.context("waiting for the schema registry's topic")?;
-            let made = registered(&customers, &owner.log()).await;
+            let made = registered(config, &customers, &owner.log()).await;
             let lost = owner.is_lost();
             owner.release().await;
             match made {
@@ -195,8 +195,11 @@ async fn make_topics(config: &Config, customers: &customers::Config, log: &Log) 
 }
 
 /// The log's registry with every schema that this program writes, and the topology over it.
-async fn registered(customers: &customers::Config, log: &Log) -> anyhow::Result<(Registry, Topology)> {
-    let registry = topics::registry_in(log).await?;
+async fn registered(config: &Config, customers: &customers::Config, log: &Log) -> anyhow::Result<(Registry, Topology)> {
+    // Every schema that is written with; ids come from the registry that is used.
+    let needed = Registry::new();
+    customers::build(customers, &needed)?;
+    let registry = registry::open(log, config.schema_registry.as_ref(), &needed).await?;
     let topology = customers::build(customers, &registry)?;
     topics::save_registry(log, &registry).await?;
     Ok((registry, topology))
@@ -220,7 +223,7 @@ async fn start_streams(config: &Config, kafka: &Kafka, topology: Topology) -> an
 }
 
 fn task_config() -> TaskConfig {
-    TaskConfig { exception_handler: dead_letter_queue(|topic| format!("{topic}.dlq")) }
+    TaskConfig { exception_handler: registry::waiting(dead_letter_queue(|topic| format!("{topic}.dlq"))) }
 }
 
 /// `CONCORD_MIN_FREE_BYTES`: appends are refused while the disk has less free (tests run on small ones).

@@ -64,7 +64,7 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
         }
     };
     tokio::pin!(ended);
-    // Brokers that are away, or another process that is about to start, may be waited for.
+    // Brokers or a registry that are away, or another process that is about to start, may be waited for.
     let engine = tokio::select! {
         engine = Engine::start(&config, roles) => Arc::new(engine?),
         () = &mut ended => return Ok(()),

@@ -7,4 +7,5 @@ mod crashes;
 mod metrics;
 mod outages;
 mod product_api;
+mod schema_registry;
 mod world;

@@ -336,7 +336,7 @@ impl State {
 }
 
 /// The text with all types in place, in the one form.
-fn whole_text(schema: &Schema) -> String {
+pub(super) fn whole_text(schema: &Schema) -> String {
     Node::read(schema.text()).map(|node| text::canonical(&node).to_string()).unwrap_or_default()
 }
 

@@ -85,6 +85,8 @@ pub(super) struct State {
     pub last_id: SchemaId,
     /// Subjects whose records this process writes itself.
     pub own: BTreeSet<String>,
+    /// Ids that a registry elsewhere does not have.
+    pub nowhere: BTreeSet<SchemaId>,
 }
 
 #[derive(Default)]
@@ -193,6 +195,14 @@ impl State {
         self.ids.entry(schema.identity()).or_insert(id);
         self.last_id = self.last_id.max(id);
         self.subjects.entry(subject).or_default().versions.insert(version, Version { deleted, schema });
+    }
+
+    /// Takes in a schema that stands nowhere.
+    pub fn learn(&mut self, id: SchemaId, text: String) {
+        let stored = Stored { id, kind: AVRO.into(), text, references: Vec::new(), rest: Map::new(), avro: OnceLock::new() };
+        self.schemas.entry(id).or_insert_with(|| Arc::new(stored));
+        self.nowhere.remove(&id);
+        self.last_id = self.last_id.max(id);
     }
 
     /// Forgets a version, and its schema if it stands nowhere else.

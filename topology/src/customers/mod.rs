@@ -48,5 +48,6 @@ pub mod writes;
 pub use config::{Attributes, Config, ConfigError, Deletes, FieldPattern, Kind, Mapping, MergeRule, SystemConfig};
 pub use effects::{Effect, Effects};
 pub use error::{Error, Severity};
+pub use stored::SCHEMA_AWAY;
 pub use topics::{Cleanup, TopicSpec, topics};
 pub use topology::{BuildError, build};

@@ -1,7 +1,7 @@
 //! What the stores and topics hold: each type with its Avro codec, as the engine's serde.
 
 use super::{Config, Error, identify::Claimants, resolve::Record, state::Customer, walks::Walks};
-use schemas::{AvroCodec, Message, Registry, RegistryError, SourceCustomer, System};
+use schemas::{AvroCodec, CodecError, Message, Registry, RegistryError, SourceCustomer, System};
 use serde::{Serialize, de::DeserializeOwned};
 use streams::{Serde, SerdeError};
 
@@ -66,6 +66,9 @@ pub(super) fn write<T: Serialize + DeserializeOwned>(codec: &AvroCodec<T>, store
     codec.encode(value).map_err(|e| Error::State { store: store.into(), error: e.to_string() })
 }
 
+/// The code of a record whose schema is being fetched: nothing is wrong with it, and it must wait.
+pub const SCHEMA_AWAY: &str = "schema-away";
+
 /// A topic's values.
 #[derive(Clone)]
 pub struct Avro<T>(pub AvroCodec<T>);
@@ -76,7 +79,8 @@ impl<T: Serialize + DeserializeOwned> Serde<T> for Avro<T> {
     }
 
     fn deserialize(&self, _topic: &str, bytes: Option<&[u8]>) -> Result<T, SerdeError> {
-        self.0.decode(bytes.ok_or(SerdeError::Null)?).map_err(|e| SerdeError::caused("CONCORD-T004", e))
+        let code = |error: &CodecError| if matches!(error, CodecError::SchemaAway(_)) { SCHEMA_AWAY } else { "CONCORD-T004" };
+        self.0.decode(bytes.ok_or(SerdeError::Null)?).map_err(|error| SerdeError::caused(code(&error), error))
     }
 }
 
