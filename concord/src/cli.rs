@@ -1,6 +1,6 @@
 //! The command line. Data goes to stdout, everything else to stderr.
 
-use crate::config::Overrides;
+use crate::{config::Overrides, dlq::DlqCommand, lag};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -106,6 +106,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Dead letters, records that could not be processed: what they are, and what becomes of them
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// How far every consumer group is behind: the topology's, each system's conversation, the golden tables'
+    #[command(
+        after_help = "Examples:\n  concord lag\n  concord lag --watch\n  concord lag --group concord-runner-stripe --watch 10\n  concord lag --json | jq .lag\n\nLAG counts records that the group has not processed, OLDEST is the age of the first of them. Where more than a thousand are left they\nare counted by their offsets. Exit code 0, whatever the lag."
+    )]
+    Lag(lag::Args),
     /// How the running process is doing, part by part
     #[command(
         after_help = "Examples:\n  concord status\n  concord status --json\n  concord status --url http://127.0.0.1:9000\n\nExit code 0 while the process can do its work, 1 if not."

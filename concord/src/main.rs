@@ -4,6 +4,8 @@
 //! - [`run`]: what `concord run` starts, watches and stops; [`http`]: what it serves
 //! - [`registry`]: the schema registry over HTTP
 //! - [`topics`], [`publish`], [`consume`]: records as JSON; [`commands`], [`client`], [`show`]: questions to a running process
+//! - [`lag`]: how far consumer groups are behind; [`dlq`]: what could not be processed
+//! - [`target`]: the running process or its folder; [`moment`]: times as people type them
 //! - [`stdout`]: where data goes
 
 mod allocator;
@@ -12,13 +14,17 @@ mod client;
 mod commands;
 mod config;
 mod consume;
+mod dlq;
 mod http;
+mod lag;
+mod moment;
 mod publish;
 mod registry;
 mod run;
 mod shape;
 mod show;
 mod stdout;
+mod target;
 mod topics;
 mod topology_command;
 mod validate;
@@ -90,6 +96,8 @@ async fn command(cli: Cli, env: Env) -> anyhow::Result<bool> {
             let asked = commands::ListConflicts { customer_id, kind, limit, after };
             commands::conflicts(&client(&server)?, asked, json).await?;
         }
+        Command::Dlq(which) => return dlq::run(which, &overrides, &env).await,
+        Command::Lag(args) => lag::run(args, &overrides, &env).await?,
         Command::Status { server, json } => return commands::status(&client(&server)?, json).await,
         Command::Healthcheck { server } => return Ok(commands::healthcheck(&server, &overrides, &env).await),
     }

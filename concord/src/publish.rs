@@ -2,8 +2,9 @@
 
 use crate::{
     cli,
-    client::{self, Client},
-    config::{Config, Env, Need, Overrides},
+    client::Client,
+    config::{Env, Overrides},
+    target,
     topics::{self, Outcome, Published, Publisher, Refused},
 };
 use anyhow::{Context, bail};
@@ -26,23 +27,14 @@ enum Target {
 
 impl Target {
     async fn find(args: &cli::Publish, overrides: &Overrides, env: &Env) -> anyhow::Result<Target> {
-        let client = Client::new(&args.server, overrides, env)?;
-        let absent = match client.ask("/healthz", &[]).await {
-            Ok((200, _)) => return Ok(Target::Process(client)),
-            Ok((status, body)) => bail!("the process answered {status}: {body}"),
-            Err(absent) if client::nobody_listens(&absent) => absent,
-            Err(error) => return Err(error),
-        };
-        if args.server.url.is_some() {
-            return Err(absent);
+        match target::Target::find(&args.server, overrides, env).await? {
+            target::Target::Process(client) => Ok(Target::Process(client)),
+            target::Target::Folder(config) => {
+                let log = Log::open(&config.data_dir, Options::default())?.into();
+                let registry = topics::registry_in(&log).await?;
+                Ok(Target::Folder(Publisher::new(log, registry, &config.systems)))
+            }
         }
-        let config = Config::load(overrides, env, Need::Shape)?;
-        if !config.data_dir.join("log.sqlite").exists() {
-            return Err(absent.context(format!("nothing runs, and there is no log in {} either", config.data_dir.display())));
-        }
-        let log = Log::open(&config.data_dir, Options::default())?.into();
-        let registry = topics::registry_in(&log).await?;
-        Ok(Target::Folder(Publisher::new(log, registry, &config.systems)))
     }
 
     async fn publish(&self, topic: &str, records: &[Published]) -> anyhow::Result<Outcome> {

@@ -16,6 +16,18 @@ pub fn value(value: &Json) -> String {
     }
 }
 
+/// How long ago, in one unit, cut off.
+pub fn age(millis: i64) -> String {
+    let seconds = millis / 1_000;
+    match seconds {
+        0 => format!("{millis} ms"),
+        1..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
 /// How a record stands, in a word or two.
 fn standing(record: &Json) -> String {
     if record["deleted"] == true {
@@ -41,8 +53,8 @@ fn standing(record: &Json) -> String {
 /// What a cell is cut to at the least.
 const NARROWEST: usize = 8;
 
-/// The column that is never cut: its ids are there to be copied.
-const WHOLE: &str = "CUSTOMER";
+/// The columns that are never cut: their ids are there to be copied.
+const WHOLE: [&str; 2] = ["CUSTOMER", "ID"];
 
 /// How wide the terminal is, if stdout is one.
 pub fn width() -> Option<usize> {
@@ -53,7 +65,7 @@ pub fn width() -> Option<usize> {
 fn fit(head: &[&str], widths: &mut [usize], most: usize) {
     let gaps = 2 * widths.len().saturating_sub(1);
     while widths.iter().sum::<usize>() + gaps > most {
-        let cuttable = widths.iter_mut().zip(head).filter(|(width, head)| **head != WHOLE && **width > NARROWEST);
+        let cuttable = widths.iter_mut().zip(head).filter(|(width, head)| !WHOLE.contains(head) && **width > NARROWEST);
         let Some((widest, _)) = cuttable.max_by_key(|(width, _)| **width) else { return };
         *widest -= 1;
     }
@@ -214,6 +226,12 @@ mod tests {
         spare: stripe cus_2
         ");
     }
+    #[test]
+    fn an_age_is_told_in_one_unit() {
+        let told = [0, 999, 1_000, 119_999, 120_000, 7_199_999, 7_200_000, 172_799_999, 172_800_000].map(super::age);
+        assert_eq!(told, ["0 ms", "999 ms", "1 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]);
+    }
+
     #[test]
     fn a_duplicate_candidate_shows_both_records() {
         let conflicts = [json!({

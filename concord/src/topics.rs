@@ -158,12 +158,16 @@ pub async fn save_registry(log: &Log, registry: &Registry) -> Result<(), LogErro
     if records.is_empty() { Ok(()) } else { log.append(Append::of(records)).await.map(drop) }
 }
 
-/// One record, for people and scripts. Bytes that are no text and no Avro of a known schema are shown in hex.
-pub fn shown(registry: &Registry, topic: &str, record: &ConsumerRecord) -> Json {
-    let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+/// Bytes as text, or in hex where they are none.
+pub fn text(bytes: &[u8]) -> Json {
+    match std::str::from_utf8(bytes) {
         Ok(text) => Json::String(text.into()),
         Err(_) => Json::String(bytes.iter().map(|b| format!("{b:02x}")).collect()),
-    };
+    }
+}
+
+/// One record, for people and scripts. Bytes that are no text and no Avro of a known schema are shown in hex.
+pub fn shown(registry: &Registry, topic: &str, record: &ConsumerRecord) -> Json {
     let value = match record.value.as_deref() {
         None => Json::Null,
         Some(bytes) if topic == SCHEMAS => serde_json::from_slice(bytes).unwrap_or_else(|_| text(bytes)),

@@ -18,7 +18,7 @@
 //! | [`embedded`] | the log and the driver on SQLite |
 //! | [`kafka`] | the driver on Apache Kafka, exactly once |
 //! | `log` | [`Log`], [`Follow`] and [`Owner`]: what connectors append to and read from, on either |
-//! | `client`, `guard`, `folder_lock` | what the drivers share: states, panics, one process per folder |
+//! | `client`, `guard`, `folder_lock`, `lag` | what the drivers share: states, panics, one process per folder; how far a group is behind ([`PartitionLag`]) |
 //! | `sqlite_range` | a page of a store that is in SQLite |
 
 pub mod embedded;
@@ -29,6 +29,7 @@ mod dsl;
 mod error;
 mod folder_lock;
 mod guard;
+mod lag;
 mod log;
 mod partition;
 mod processor;
@@ -50,6 +51,7 @@ pub use error::{
     ErrorHandlerContext, ExceptionHandler, Phase, ProcessorError, Response, TaskError, dead_letter_queue, dlq_headers, log_and_continue,
     log_and_fail,
 };
+pub use lag::PartitionLag;
 pub use log::{Follow, Log, Owner};
 pub use partition::{murmur2, partition_for_key};
 pub use processor::{Env, Processor, ProcessorContext, PunctuationType, ScheduleId};

@@ -218,3 +218,33 @@ fn another_handle_reads_while_the_log_runs() {
     assert!(matches!(reader.end_offset(&TopicPartition::new("events", 1)), Err(LogError::UnknownPartition(_))));
     assert!(matches!(reader.end_offset(&TopicPartition::new("none", 0)), Err(LogError::UnknownTopic(_))));
 }
+
+#[test]
+fn a_group_is_behind_by_records_and_not_by_offsets() {
+    let folder = folder();
+    let log = Log::open(folder.path(), Options { delete_retention: Duration::ZERO, ..options() }).unwrap();
+    log.create_topic(TopicConfig::compact("latest", 1)).unwrap();
+    log.create_topic(TopicConfig::delete("events", 2, WEEK)).unwrap();
+    log.create_group("reader", ["events", "latest"]).unwrap();
+    let latest = |key: &'static str, time| ProducerRecord::new("latest", key, "x").with_timestamp(time);
+    log.append_blocking(Append::of([latest("a", 10), latest("a", 20), latest("a", 30), latest("b", 40)])).unwrap();
+    let events = (0..2_500).map(|n| record("k", "x").with_partition(1).with_timestamp(1_000 + n));
+    log.append_blocking(Append::of(events).with_offset("reader", TopicPartition::new("events", 1), 2)).unwrap();
+    log.tidy().unwrap();
+
+    let lag = LogReader::open(folder.path()).unwrap().lag().unwrap();
+    let shown: Vec<_> = lag
+        .iter()
+        .map(|of| {
+            assert_eq!(of.group, "reader");
+            (of.partition.to_string(), of.committed, of.end, of.lag, of.oldest)
+        })
+        .collect();
+    let expected = [
+        ("events-0".to_owned(), Some(0), 0, 0, None),
+        ("events-1".to_owned(), Some(2), 2_500, 2_498, Some(1_002)),
+        // Two of four were compacted away.
+        ("latest-0".to_owned(), Some(0), 4, 2, Some(30)),
+    ];
+    assert_eq!(shown, expected);
+}

@@ -1,6 +1,7 @@
 //! What `concord run` serves. Each file is one part of the API; [`guard`] decides who may ask.
 
 pub mod answer;
+mod dlq;
 pub mod events;
 pub mod guard;
 pub mod health;
@@ -14,7 +15,7 @@ pub use guard::Guard;
 pub use health::{Look, Part, Parts};
 pub use product::Product;
 
-use crate::topics::Publisher;
+use crate::{dlq::DeadLetters, topics::Publisher};
 use http::StatusCode;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value as Json, json};
@@ -37,6 +38,7 @@ pub struct App {
     pub metrics: PrometheusHandle,
     pub events: Events,
     pub publisher: Publisher,
+    pub dead_letters: Arc<DeadLetters>,
     /// The golden tables' database.
     pub pool: Option<PgPool>,
     /// Set once the table is attached.
@@ -58,8 +60,12 @@ pub fn routes(app: App) -> BoxedFilter<(Response,)> {
     };
 
     let healthz = warp::path!("healthz").and(warp::get()).map(health::healthz);
-    let readyz = warp::path!("readyz").and(warp::get()).and(shared.clone()).map(|app: Arc<App>| health::readyz(&app.parts));
-    let metrics = warp::path!("metrics").and(warp::get()).and(shared.clone()).map(|app: Arc<App>| {
+    let readyz = warp::path!("readyz").and(warp::get()).and(shared.clone()).then(|app: Arc<App>| async move {
+        app.dead_letters.look().await;
+        health::readyz(&app.parts)
+    });
+    let metrics = warp::path!("metrics").and(warp::get()).and(shared.clone()).then(|app: Arc<App>| async move {
+        app.dead_letters.look().await;
         let mut response = Response::new(app.metrics.render().into());
         response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; version=0.0.4"));
         response
@@ -110,6 +116,8 @@ pub fn routes(app: App) -> BoxedFilter<(Response,)> {
         .or(conflicts)
         .unify()
         .or(topics::routes(shared.clone().boxed()))
+        .unify()
+        .or(dlq::routes(shared.clone().boxed()))
         .unify()
         .or(product::routes(shared.boxed()))
         .unify()

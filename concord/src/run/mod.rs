@@ -15,6 +15,7 @@ mod tail;
 use crate::{
     cli::Role,
     config::{Config, Env, Need, Overrides},
+    dlq::DeadLetters,
     http::{App, Events, Guard, Parts},
     registry,
     topics::Publisher,
@@ -81,6 +82,10 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
     };
     let registry_served = registry::start(registry_listener, &engine.log, &engine.registry, &config.registry, stop_http.clone()).await?;
 
+    let dead_letters = Arc::new(DeadLetters::new(engine.log.clone()));
+    let looked = dead_letters.clone();
+    parts.add("dead letters", move || looked.part());
+
     let events = Events::new(stop_http.clone());
     let (log, registry, partitions) = (engine.log.clone(), engine.registry.clone(), config.partitions);
     let (sent, stop) = (events.clone(), stops.sinks.clone());
@@ -93,6 +98,7 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
         metrics,
         events,
         publisher: Publisher::new(engine.log.clone(), engine.registry.clone(), &config.systems),
+        dead_letters,
         pool: systems.pool.clone(),
         product: systems.product.clone(),
     };

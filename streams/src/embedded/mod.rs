@@ -7,7 +7,7 @@
 //!
 //! | module | why it exists |
 //! |---|---|
-//! | `log`, `reader` | the handles: of the process that runs the log, and of any other that looks into it |
+//! | `log`, `reader`, `lag` | the handles: of the process that runs the log, and of any other that looks into it, at how far its groups are too |
 //! | `jobs`, `writer` | the queue to the writer thread, and the thread |
 //! | `round`, `file`, `committer`, `syncer` | what one commit will hold, how it is written, and how it becomes durable |
 //! | `streams`, `driver`, `running`, `lanes`, `input` | the running topology: its handle, its tasks and their threads, what they read |
@@ -34,6 +34,7 @@ mod housekeeping;
 mod input;
 mod jobs;
 mod journal;
+mod lag;
 mod lanes;
 mod log;
 mod options;

@@ -29,7 +29,7 @@ use crate::{ConsumerRecord, TopicPartition};
 /// ```
 #[derive(Debug)]
 pub struct LogReader {
-    connection: Mutex<Connection>,
+    pub(super) connection: Mutex<Connection>,
 }
 
 impl LogReader {

@@ -1,0 +1,213 @@
+//! Retrying and discarding, in the process that has the log. A record that is published again and the mark that says so are one append,
+//! and one call deals at a time: so a crash leaves both or neither, and nothing is retried twice.
+
+use super::{
+    known::Known,
+    letter::{Letter, Place},
+    marks::{MARKS, Mark, Outcome, Unreadable},
+};
+use crate::http::Part;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use streams::{
+    Log, ProducerRecord, TopicPartition,
+    embedded::{Append, LogError, TopicConfig},
+};
+
+/// Records of one append, at most …
+const RECORDS: usize = 500;
+/// … and no more once they are this long.
+const BYTES: usize = 1 << 20;
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dealing {
+    Retry,
+    Discard { reason: String },
+}
+
+/// What became of it.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dealt {
+    pub done: Vec<Done>,
+    pub refused: Vec<Refused>,
+}
+
+impl Dealt {
+    pub fn add(&mut self, other: Dealt) {
+        self.done.extend(other.done);
+        self.refused.extend(other.refused);
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    pub id: Place,
+    /// Where it was published again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<To>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct To {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    pub id: String,
+    pub error: String,
+}
+
+/// Why nothing (more) was dealt with.
+#[derive(Debug, thiserror::Error)]
+pub enum DealError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Marks(#[from] Unreadable),
+    /// There a record and its mark would need one transaction, and one process that deals at a time.
+    #[error("on Kafka dead letters cannot be dealt with by Concord; `concord consume <topic>.dlq` shows them")]
+    OnKafka,
+    #[error("a mark cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// The dead letters of a log.
+pub struct DeadLetters {
+    log: Log,
+    /// One call at a time looks and marks.
+    known: tokio::sync::Mutex<Known>,
+    /// How many were open when somebody looked last.
+    last: Mutex<Result<BTreeMap<String, u64>, String>>,
+}
+
+impl DeadLetters {
+    pub fn new(log: Log) -> DeadLetters {
+        DeadLetters { log, known: tokio::sync::Mutex::default(), last: Mutex::new(Ok(BTreeMap::new())) }
+    }
+
+    /// Deals with each, and says what could not be dealt with and why. `now`: the marks' time. Not to be dropped before its end: an append
+    /// that is under way would not be among the marks that the next call reads.
+    pub async fn deal(&self, places: &[Place], dealing: &Dealing, now: i64) -> Result<Dealt, DealError> {
+        if matches!(self.log, Log::Kafka(_)) {
+            return Err(DealError::OnKafka);
+        }
+        let mut known = self.known.lock().await;
+        if self.log.partitions(MARKS).is_none() {
+            self.log.create_topic(TopicConfig::compact(MARKS, 1)).await?;
+        }
+        known.read_marks(&self.log).await?;
+        let mut dealt = Dealt::default();
+        let forgotten = known.forgotten(&self.log, RECORDS).await?;
+        let forgotten = forgotten.iter().map(|place| Mark::forgotten(place, now));
+        let mut batch = Batch { append: Append::of(forgotten), ..Batch::default() };
+        for place in places.iter().collect::<BTreeSet<_>>() {
+            match self.one(place, dealing, &known).await? {
+                Err(error) => dealt.refused.push(Refused { id: place.to_string(), error }),
+                Ok(again) => batch.add(place, again, mark(dealing, now).record(place)?),
+            }
+            if batch.append.records.len() >= RECORDS || batch.bytes >= BYTES {
+                dealt.done.extend(std::mem::take(&mut batch).write(&self.log).await?);
+            }
+        }
+        dealt.done.extend(batch.write(&self.log).await?);
+        Ok(dealt)
+    }
+
+    /// Counts those that are not dealt with. Not on Kafka, where each look would wait for the brokers.
+    pub async fn look(&self) {
+        if matches!(self.log, Log::Kafka(_)) {
+            return;
+        }
+        let mut known = self.known.lock().await;
+        let open = known.open(&self.log).await;
+        for (topic, count) in open.iter().flatten() {
+            metrics::gauge!("concord_dead_letters_open", "topic" => topic.clone()).set(*count as f64);
+        }
+        *self.last.lock() = open.map_err(|error| error.to_string());
+    }
+
+    /// What `concord status` says of them, as of the last look. A record that failed stops nobody: it waits for a person.
+    pub fn part(&self) -> Part {
+        match &*self.last.lock() {
+            Ok(open) => {
+                let queues = open.iter().filter(|(_, count)| **count > 0).map(|(topic, count)| format!("{count} in {topic}"));
+                let queues: Vec<String> = queues.collect();
+                let told =
+                    if queues.is_empty() { String::new() } else { format!("not dealt with: {} (`concord dlq list`)", queues.join(", ")) };
+                Part::Ok(told)
+            }
+            Err(error) => Part::Degraded(error.clone()),
+        }
+    }
+
+    /// The record to publish again, if it is to be; or why this one cannot be dealt with.
+    async fn one(&self, place: &Place, dealing: &Dealing, known: &Known) -> Result<Result<Option<ProducerRecord>, String>, DealError> {
+        if let Some(Mark { outcome, at, .. }) = known.mark(place) {
+            let at = crate::show::value(&schemas::json::time(*at));
+            return Ok(Err(format!("it was {outcome} at {at} already")));
+        }
+        let mut found = None;
+        match self.log.scan(&place.topic_partition(), place.offset, place.offset + 1, |record| found = Some(record)).await {
+            Err(LogError::UnknownTopic(_) | LogError::UnknownPartition(_)) => {}
+            outcome => outcome?,
+        }
+        let Some(letter) = found.filter(|record| record.offset == place.offset).map(Letter) else {
+            return Ok(Err("there is no such dead letter; perhaps it was kept long enough and is gone".into()));
+        };
+        if matches!(dealing, Dealing::Discard { .. }) {
+            return Ok(Ok(None));
+        }
+        let Some(again) = letter.again() else { return Ok(Err("it does not say which topic it came from".into())) };
+        let tp = TopicPartition { topic: again.topic.clone(), partition: again.partition.unwrap_or(0) };
+        Ok(match self.log.partitions(&tp.topic) {
+            Some(partitions) if (0..partitions).contains(&tp.partition) => Ok(Some(again)),
+            _ => Err(format!("it cannot go back: there is no {tp} any more")),
+        })
+    }
+}
+
+fn mark(dealing: &Dealing, at: i64) -> Mark {
+    match dealing {
+        Dealing::Retry => Mark { outcome: Outcome::Retried, at, reason: None },
+        Dealing::Discard { reason } => Mark { outcome: Outcome::Discarded, at, reason: Some(reason.clone()) },
+    }
+}
+
+/// What one append deals with.
+#[derive(Default)]
+struct Batch {
+    append: Append,
+    bytes: usize,
+    /// Each with the place of its record in the append, if it has one, and where that goes.
+    done: Vec<(Place, Option<(usize, TopicPartition)>)>,
+}
+
+impl Batch {
+    fn add(&mut self, place: &Place, again: Option<ProducerRecord>, mark: ProducerRecord) {
+        let records = &mut self.append.records;
+        let to = again.map(|again| {
+            self.bytes += again.value.as_ref().map_or(0, bytes::Bytes::len);
+            let tp = TopicPartition { topic: again.topic.clone(), partition: again.partition.unwrap_or(0) };
+            records.push(again);
+            (records.len() - 1, tp)
+        });
+        records.push(mark);
+        self.done.push((place.clone(), to));
+    }
+
+    async fn write(self, log: &Log) -> Result<Vec<Done>, DealError> {
+        if self.append.records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let offsets = log.append(self.append).await?;
+        let to = |(at, tp): (usize, TopicPartition)| {
+            Some(To { topic: tp.topic.to_string(), partition: tp.partition, offset: *offsets.get(at)? })
+        };
+        Ok(self.done.into_iter().map(|(id, at)| Done { id, to: at.and_then(to) }).collect())
+    }
+}
