@@ -11,6 +11,7 @@ Usage: ./test.sh [--help] [--quick]
 
   --quick    no end-to-end tests, no Kafka, fewer seeds of the simulation
 Longer runs: cargo run --release -p simulation -- --seeds 50000
+             cargo test -p streams --test kafka_reliability -- --minutes 20
 TXT
 }
 
@@ -43,4 +44,6 @@ else
     say "tests"
     cargo test --workspace --locked
 fi
+say "schemas: they may follow every released version, and be followed by it"
+"${CARGO_TARGET_DIR:-target}/debug/concord" schemas check schemas --against tests/released-schemas --level FULL_TRANSITIVE
 say "all tests passed"

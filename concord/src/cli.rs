@@ -67,9 +67,17 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make what Concord needs before it runs, and find what is not as it must be: topics, schemas, Postgres
+    #[command(
+        after_help = "Examples:\n  concord deploy --dry-run\n  concord deploy\n  concord deploy --dry-run --json\n  concord deploy --allow shorter-retention\n  concord deploy --destroy\n\nExit code 0 if all is as it must be (now), 1 if something is refused or failed, 2 if a dry run has something to do."
+    )]
+    Deploy(crate::deploy::Deploy),
     /// Show the topology that the configuration makes
     #[command(subcommand)]
     Topology(TopologyCommand),
+    /// Avro schemas: look for faults, see what changed, check that they may follow what is there, register them
+    #[command(subcommand)]
+    Schemas(crate::schemas::SchemasCommand),
     /// Publish JSON lines to a topic, as Avro
     #[command(
         after_help = "Examples:\n  concord publish customers.crm people.jsonl --key-field id\n  echo '{\"fields\":{\"name\":\"Ada\",\"email\":\"ada@example.com\"}}' | concord publish customers.crm --key ada -"

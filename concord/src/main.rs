@@ -4,9 +4,11 @@
 //! - [`run`]: what `concord run` starts, watches and stops; [`http`]: what it serves
 //! - [`registry`]: the schema registry over HTTP
 //! - [`topics`], [`publish`], [`consume`]: records as JSON; [`commands`], [`client`], [`show`]: questions to a running process
+//! - [`deploy`]: what must be there before it runs
+//! - [`schemas`]: Avro schemas, and what may become of them
+//! - [`stdout`]: where data goes; [`exit`]: how a command ends
 //! - [`lag`]: how far consumer groups are behind; [`dlq`]: what could not be processed
 //! - [`target`]: the running process or its folder; [`moment`]: times as people type them
-//! - [`stdout`]: where data goes
 
 mod allocator;
 mod cli;
@@ -14,13 +16,16 @@ mod client;
 mod commands;
 mod config;
 mod consume;
+mod deploy;
 mod dlq;
+mod exit;
 mod http;
 mod lag;
 mod moment;
 mod publish;
 mod registry;
 mod run;
+mod schemas;
 mod shape;
 mod show;
 mod stdout;
@@ -68,8 +73,11 @@ fn main() -> ExitCode {
         // What a shell says of a command that SIGPIPE ended.
         Err(error) if error.is::<stdout::NobodyReads>() => ExitCode::from(141),
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            let exit = error.downcast_ref::<exit::Exit>();
+            if exit.is_none_or(|exit| !exit.says.is_empty()) {
+                eprintln!("error: {error:#}");
+            }
+            exit.map_or(ExitCode::FAILURE, |exit| ExitCode::from(exit.code))
         }
     }
 }
@@ -83,6 +91,8 @@ async fn command(cli: Cli, env: Env) -> anyhow::Result<bool> {
         Command::Registry => registry::command(&overrides, &env).await?,
         Command::Validate { offline, json } => return validate::run(&overrides, &env, offline, json).await,
         Command::Topology(which) => topology_command::run(&which, &overrides, &env)?,
+        Command::Deploy(args) => return deploy::run(args, &overrides, &env).await,
+        Command::Schemas(which) => return schemas::run(which, &overrides, &env).await,
         Command::Publish(args) => return publish::run(args, &overrides, &env).await,
         Command::Consume(args) => consume::run(args, &overrides, &env).await?,
         Command::Customers(CustomersCommand::List { server, email, system, external_id, limit, after, json }) => {

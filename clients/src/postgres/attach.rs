@@ -46,16 +46,19 @@ impl From<MigrateError> for AttachError {
     }
 }
 
+/// The schema `concord`, step by step: number, name, SQL.
+pub(super) const MIGRATIONS: [(i64, &str, &str); 3] = [
+    (1, "concord", include_str!("migrations/0001_concord.sql")),
+    (2, "chunks", include_str!("migrations/0002_chunks.sql")),
+    (3, "json", include_str!("migrations/0003_json.sql")),
+];
+
 /// Makes the schema `concord` or brings it up to date; several processes may do so at once.
 pub async fn migrate(db: &PgPool) -> Result<(), AttachError> {
-    let migration = |version, name: &'static str, sql: &'static str| {
+    let migration = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    let mut migrator = Migrator::with_migrations(vec![
-        migration(1, "concord", include_str!("migrations/0001_concord.sql")),
-        migration(2, "chunks", include_str!("migrations/0002_chunks.sql")),
-        migration(3, "json", include_str!("migrations/0003_json.sql")),
-    ]);
+    let mut migrator = Migrator::with_migrations(MIGRATIONS.into_iter().map(migration).collect());
     migrator.dangerous_set_table_name("concord.migrations");
     // Without the right to make a schema, one that is there is enough.
     let there: bool = sqlx::query_scalar("SELECT to_regnamespace('concord') IS NOT NULL").fetch_one(db).await?;
@@ -86,18 +89,24 @@ pub async fn prepare(db: &PgPool, config: &TableConfig) -> Result<Table, AttachE
         let mut one = db.begin().await?;
         sqlx::query("SELECT pg_advisory_xact_lock(hashtext('concord'))").execute(&mut *one).await?;
         // Replacing the trigger would lock the table each time.
-        let there: bool = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass('public.customers') AND tgname = 'concord_touch')",
-        )
-        .fetch_one(&mut *one)
-        .await?;
-        if !there {
+        if !touched(&mut one).await? {
             one.execute(include_str!("owned.sql")).await?;
         }
         one.commit().await?;
     }
     let mut one = db.acquire().await?;
     Ok(Table::inspect(&mut one, config).await?)
+}
+
+/// The trigger of the table that Concord owns: it keeps `updated_at`.
+pub(super) const TOUCH: &str = "concord_touch";
+
+/// Whether the table that Concord owns is there, with that trigger.
+pub(super) async fn touched(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = to_regclass('public.customers') AND tgname = $1)")
+        .bind(TOUCH)
+        .fetch_one(db)
+        .await
 }
 
 /// An attached table.
@@ -144,7 +153,8 @@ pub async fn attach(db: &PgPool, system: &System, table: Table) -> Result<Attach
         if missing.is_empty() {
             return Ok(Attached { table, shape, identity: format!("{shape} {identity}") });
         }
-        match create(&mut one, &table, &missing).await {
+        let statements: Vec<&str> = missing.iter().map(|(_, sql)| sql.as_str()).collect();
+        match create(&mut one, &table, &statements).await {
             Ok(()) => tracing::info!(%system, table = table.sql(), "attached to the product's table"),
             Err(error) if super::error::code(&error).as_deref() == Some("55P03") => {
                 if attempts.is_multiple_of(60) {
@@ -180,8 +190,12 @@ async fn shape(db: &mut PgConnection, table: &Table) -> Result<i32, sqlx::Error>
     sqlx::query_scalar(AssertSqlSafe(format!("SELECT shape FROM concord.shapes WHERE slots = {slots}"))).fetch_one(db).await
 }
 
-/// The statements for the triggers that are not there, and the numbers of those that are.
-async fn missing(db: &mut PgConnection, table: &Table, triggers: &Triggers) -> Result<(Vec<String>, String), sqlx::Error> {
+/// The triggers that are not there (or are disabled) with their statements, and the numbers of those that are.
+pub(super) async fn missing(
+    db: &mut PgConnection,
+    table: &Table,
+    triggers: &Triggers,
+) -> Result<(Vec<(String, String)>, String), sqlx::Error> {
     let there: Vec<(String, String)> = sqlx::query_as(
         "SELECT t.tgname::text, t.oid::text FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -194,16 +208,16 @@ async fn missing(db: &mut PgConnection, table: &Table, triggers: &Triggers) -> R
     let ours = |wanted: &str| triggers.triggers.iter().any(|(name, _)| name == wanted);
     let numbers: Vec<&str> = there.iter().filter(|(name, _)| ours(name)).map(|(_, number)| number.as_str()).collect();
     let is_there = |wanted: &str| there.iter().any(|(name, _)| name == wanted);
-    let missing = triggers.triggers.iter().filter(|(name, _)| !is_there(name)).map(|(_, sql)| sql.clone()).collect();
+    let missing = triggers.triggers.iter().filter(|(name, _)| !is_there(name)).cloned().collect();
     Ok((missing, numbers.join(" ")))
 }
 
-async fn create(db: &mut PgConnection, table: &Table, statements: &[String]) -> Result<(), sqlx::Error> {
+async fn create(db: &mut PgConnection, table: &Table, statements: &[&str]) -> Result<(), sqlx::Error> {
     let mut together = db.begin().await?;
     let lock = format!("SET LOCAL lock_timeout = {}; LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", LOCK_STEP.as_millis(), table.sql());
     together.execute(AssertSqlSafe(lock)).await?;
     for statement in statements {
-        together.execute(AssertSqlSafe(statement.clone())).await?;
+        together.execute(AssertSqlSafe(statement.to_string())).await?;
     }
     together.commit().await
 }

@@ -4,6 +4,7 @@
 //! - [`slot`]: a row's columns ⇄ a customer's fields (pure)
 //! - [`connect`]: a pool of connections
 //! - [`attach`]: the schema `concord`, and the triggers of [`trigger`] on the table
+//! - [`drift`]: what attaching would still change
 //! - [`read`]: records read into the outbox
 //! - [`error`]: what an error of the database means
 //!
@@ -12,6 +13,7 @@
 pub mod attach;
 pub mod config;
 pub mod connect;
+pub mod drift;
 pub mod error;
 pub mod read;
 pub mod slot;
@@ -21,6 +23,7 @@ pub mod trigger;
 pub use attach::{AttachError, Attached, attach, detach, migrate, open, prepare};
 pub use config::{ConfigError, TableConfig, literal, quote};
 pub use connect::pool;
+pub use drift::{Drift, drift};
 pub use error::{Fault, Refusal, classify, message};
 pub use read::{Incarnation, Reader};
 pub use slot::{AddressLine, Shape, Slot};

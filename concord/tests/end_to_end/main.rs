@@ -5,6 +5,7 @@ mod browser;
 mod command_line;
 mod crashes;
 mod dead_letters;
+mod deploy;
 mod metrics;
 mod operators;
 mod outages;
