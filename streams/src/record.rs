@@ -189,6 +189,17 @@ pub struct ProducerRecord {
     pub headers: Headers,
 }
 
+impl ProducerRecord {
+    /// Bytes on the wire, at most: key, value and headers, with all that is around them.
+    pub fn size(&self) -> usize {
+        const AROUND_A_RECORD: usize = 100;
+        const AROUND_A_HEADER: usize = 10;
+        let bytes = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let headers = self.headers.iter().map(|header| header.key.len() + bytes(&header.value) + AROUND_A_HEADER).sum::<usize>();
+        bytes(&self.key) + bytes(&self.value) + headers + AROUND_A_RECORD
+    }
+}
+
 /// Where the record that is being processed came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordMetadata {

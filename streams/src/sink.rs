@@ -131,6 +131,10 @@ impl<K: Any, V: Any> Node for SinkNode<K, V> {
             timestamp: record.timestamp,
             headers: record.headers,
         };
+        if produced.size() > ctx.core.largest_record {
+            let (size, largest, topic) = (produced.size(), ctx.core.largest_record, &produced.topic);
+            return Err(ProcessorError::new("record-too-large", format!("a record for {topic} has {size} bytes; {largest} is the most")));
+        }
         match chosen {
             None => ctx.core.outputs.push(produced),
             Some(partitions) => ctx

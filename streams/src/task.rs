@@ -87,6 +87,11 @@ impl Task {
         Ok(task)
     }
 
+    /// From now on a record that is larger than this, as [`ProducerRecord::size`] tells it, is an error of the sink that was to write it.
+    pub fn limit_records(&mut self, bytes: usize) {
+        self.core.largest_record = bytes;
+    }
+
     /// The task's id.
     pub fn id(&self) -> TaskId {
         self.core.id
@@ -165,7 +170,9 @@ impl Task {
         self.core.close();
         self.metrics.record(std::mem::take(&mut self.core.counts));
         self.needs_before_commit = false;
+        let largest_record = self.core.largest_record;
         self.core = Core::new(&self.topology, self.core.id, self.config.exception_handler.clone(), self.committed_stream_time);
+        self.core.largest_record = largest_record;
         self.core.init(env).map_err(|error| self.core.failed(error))
     }
 

@@ -367,7 +367,7 @@ mod on_kafka {
         println!("a name that was given back has its next owner after {:?}", started.elapsed());
         let late = handle.append(records(&name, [2])).await.unwrap_err();
         assert!(matches!(&late, LogError::Kafka(KafkaLogError::Lost { .. })), "{late}");
-        assert_eq!(late.class(), ErrorClass::Retriable);
+        assert_eq!(late.class(), ErrorClass::Permanent, "who acted must stop, not try again");
         second.log.append(records(&name, [3])).await.unwrap();
         assert_eq!(log.read_all(&name).await.unwrap().iter().map(value).collect::<Vec<_>>(), [1, 3]);
         second.release().await;

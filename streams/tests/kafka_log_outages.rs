@@ -105,8 +105,10 @@ mod on_kafka {
         while !stop.is_cancelled() {
             let owner = match log.own("system").await {
                 Ok(owner) => owner,
-                Err(error) if error.is_retriable() => continue,
-                Err(error) => panic!("{error}"),
+                Err(error) => {
+                    assert!(error.is_retriable(), "{error}");
+                    continue;
+                }
             };
             while !stop.is_cancelled() && !owner.lost.is_cancelled() {
                 value += 1;
@@ -119,7 +121,7 @@ mod on_kafka {
                         said.appended.fetch_add(1, Ordering::SeqCst);
                     }
                     Err(error) => {
-                        assert!(error.is_retriable(), "{error}");
+                        assert!(error.is_retriable() || is_lost(&error), "{error}");
                         said.outcomes.lock().unwrap().1.push(value);
                     }
                 }

@@ -139,6 +139,7 @@ pub(super) fn admin<T: FromClientConfigAndContext<Plain>>(config: &KafkaStreamsC
 
 /// `transaction.timeout.ms` of Kafka Streams for `exactly_once_v2`.
 const TRANSACTION_TIMEOUT: &str = "10000";
+const LARGEST_RECORD: &str = "message.max.bytes";
 
 /// How long a request of the transactional producer is waited for until it is sent again: not longer than a transaction may take.
 pub(super) fn request_timeout(config: &KafkaStreamsConfig) -> Duration {
@@ -147,6 +148,18 @@ pub(super) fn request_timeout(config: &KafkaStreamsConfig) -> Duration {
     let millis = |setting: &str| setting.parse().unwrap_or(0);
     let transaction = millis(setting("transaction.timeout.ms").unwrap_or(TRANSACTION_TIMEOUT));
     Duration::from_millis(setting("socket.timeout.ms").map_or(transaction, millis).min(transaction))
+}
+
+/// The largest record that is written, but for dead letters: `message.max.bytes`.
+pub(super) fn largest_record(config: &KafkaStreamsConfig) -> usize {
+    let setting = config.producer.get(LARGEST_RECORD).or_else(|| config.client.get(LARGEST_RECORD));
+    // What is not a number is refused by librdkafka.
+    setting.map_or(1_000_000, |bytes| bytes.parse().unwrap_or(0))
+}
+
+/// The largest dead letter: what a topic took may have been larger than what is written here, and headers come to it.
+pub(super) fn largest_dead_letter(config: &KafkaStreamsConfig) -> usize {
+    largest_record(config) + (1 << 20)
 }
 
 /// The transactional producer. What Kafka Streams sets for `exactly_once_v2` is set here too: a transaction may take 10 s.
@@ -167,5 +180,9 @@ pub(super) fn producer<C: ClientContext, T: FromClientConfigAndContext<C>>(
         // Short records: their number is what takes memory.
         ("queue.buffering.max.messages", "20000"),
     ];
-    create(&settings(config, client_id, &ours, &config.producer), context)
+    let mut settings = settings(config, client_id, &ours, &config.producer);
+    if largest_record(config) > 0 {
+        settings.set(LARGEST_RECORD, largest_dead_letter(config).to_string());
+    }
+    create(&settings, context)
 }

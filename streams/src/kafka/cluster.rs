@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 
 use super::clients::{self, Plain};
@@ -21,6 +21,8 @@ use crate::TopicPartition;
 /// How long one call may take before it is repeated.
 const CALL: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long the leader of a partition is waited for before it is asked whether there is another one.
+const LEADER_ANSWERS: Duration = Duration::from_secs(1);
 
 /// A topic to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,7 +81,7 @@ impl Cluster {
     /// The first offset of a partition and the one after its last, open transactions included.
     pub(super) fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), KafkaStreamsError> {
         let TopicPartition { topic, partition: number } = partition;
-        self.repeat(&format!("asking for the ends of {partition}"), || self.observer.fetch_watermarks(topic, *number, CALL))
+        self.repeat(&format!("asking for the ends of {partition}"), || ends(&self.observer, topic, *number))
     }
 
     /// Makes topics, and waits until they can be used. One that exists already is left as it is.
@@ -144,6 +146,16 @@ impl Cluster {
             }
         }
     }
+}
+
+/// The first offset of a partition and the one after its last, as the consumer's isolation level has them. librdkafka waits for the leader
+/// that it once heard of, though that broker be gone; only who asks for the topic anew hears of another one.
+pub(super) fn ends<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, partition: i32) -> KafkaResult<(i64, i64)> {
+    consumer.fetch_watermarks(topic, partition, LEADER_ANSWERS).or_else(|error| {
+        tracing::debug!(%error, topic, partition, "The leader does not answer; is there another one?");
+        consumer.fetch_metadata(Some(topic), CALL)?;
+        consumer.fetch_watermarks(topic, partition, CALL)
+    })
 }
 
 /// Waits for a future whose waker is called from another thread: librdkafka's own.

@@ -2,17 +2,16 @@
 
 use std::time::Instant;
 
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use rustc_hash::FxHashMap;
 
-use super::KafkaStreamsError;
 use super::error::Halt;
 use super::life::Life;
 use super::local_store::Position;
-use super::progress;
 use super::running::{Running, now_ms};
 use super::transactions::Slot;
+use super::{KafkaStreamsError, fail_point, progress};
 use crate::{Headers, ProducerRecord, StoreChanges, Task};
 
 impl Life<'_> {
@@ -40,12 +39,19 @@ impl Life<'_> {
         if !self.output.transactions.is_open() && !self.tasks.iter().any(Running::has_uncommitted) {
             return Ok(());
         }
+        fail_point::reached("before the changelogs");
         self.write_changelogs()?;
-        let offsets = self.offsets()?;
+        let mut offsets = self.offsets()?;
         // The group's generation as it is now: with an older one the broker would refuse the offsets, and so the transaction.
         let group = self.consumer.group_metadata().ok_or_else(|| KafkaStreamsError::invariant("the consumer has no group"))?;
+        if fail_point::breaks("offsets-in-the-transaction") {
+            self.consumer.commit(&offsets, CommitMode::Sync).map_err(|error| KafkaStreamsError::broker("committing offsets", error))?;
+            offsets = TopicPartitionList::new();
+        }
         let ends = self.output.transactions.commit(&offsets, &group)?;
+        fail_point::reached("after committing");
         self.apply(&ends)?;
+        fail_point::reached("after the local stores");
         self.note_commit(started);
         metrics::counter!("kafka_stream_thread_commit_total").increment(1);
         metrics::histogram!("kafka_stream_thread_commit_latency_seconds").record(started.elapsed().as_secs_f64());
@@ -108,6 +114,7 @@ impl Life<'_> {
                     }
                 }
                 running.local.commit(&changes, &positions)?;
+                fail_point::reached("after a local store");
             }
             drop(changes);
             if running.has_uncommitted() {

@@ -16,7 +16,7 @@ use super::restore::{Restorer, Step};
 use super::running::{Running, now_ms};
 use super::streams::{Shared, ThreadState, client_id};
 use super::transactions::{Slot, Transactions};
-use super::{KafkaStreamsError, clients, input, local_store, receive, watchdog};
+use super::{KafkaStreamsError, clients, fail_point, input, local_store, receive, watchdog};
 use crate::{Task, TaskError, TaskId, TopicPartition};
 
 /// Records that are taken from the consumer before they are processed.
@@ -235,6 +235,7 @@ impl<'a> Life<'a> {
                 };
                 let running = &mut self.tasks[place];
                 running.local.restore(store, &records, position)?;
+                fail_point::reached("after restoring");
                 if complete {
                     running.missing.remove(&store);
                     if running.missing.is_empty() {

@@ -15,7 +15,7 @@ use super::progress::{self, Start};
 use super::rebalance::{self, Event};
 use super::restore::{Gap, is_useless};
 use super::running::{Changelog, Running, now_ms};
-use super::{KafkaStreamsError, assignment};
+use super::{KafkaStreamsError, assignment, clients, fail_point};
 use crate::{TaskId, TopicPartition};
 
 const CALL: Duration = Duration::from_secs(5);
@@ -32,6 +32,7 @@ impl Life<'_> {
     }
 
     fn assigned(&mut self, partitions: &[TopicPartition]) -> Result<(), Failure> {
+        fail_point::reached("partitions are given");
         let starts = self.starts(partitions)?;
         let failed = |error| KafkaStreamsError::broker("taking over partitions", error);
         rebalance::assign_from(&self.consumer, &starts).map_err(failed)?;
@@ -149,7 +150,10 @@ impl Life<'_> {
         let task = running.id;
         // Asked for after the committed offsets: whatever was written before those were committed is before this end.
         let (begin, end) = self.shared.cluster.watermarks(&TopicPartition::new(topic.clone(), task.partition))?;
-        let known = running.local.position(*store);
+        let mut known = running.local.position(*store);
+        if fail_point::breaks("positions-of-local-stores") {
+            known = known.map(|position| Position { next: end, ..position });
+        }
         let useless = known.and_then(|position| is_useless(position, begin, end, now));
         if let Some(reason) = useless {
             tracing::warn!(%task, topic = &**topic, ?known, begin, end, reason, "A local store is restored anew.");
@@ -188,7 +192,8 @@ impl Life<'_> {
     /// Starts a task whose stores are complete; from now on its partitions are read.
     pub(super) fn start_task(&mut self, place: usize) -> Result<(), Failure> {
         let running = &mut self.tasks[place];
-        running.start(self.shared.topology.clone(), self.shared.config.task.clone(), &|topic| self.output.partitions(topic))?;
+        let (topology, config) = (self.shared.topology.clone(), self.shared.config.task.clone());
+        running.start(topology, config, clients::largest_record(&self.shared.config), &|topic| self.output.partitions(topic))?;
         let partitions: Vec<TopicPartition> = running.inputs.iter().map(|input| input.partition.clone()).collect();
         running.inputs.iter_mut().for_each(|input| input.paused = false);
         let resumed = self.consumer.resume(&rebalance::list(&partitions));
@@ -216,6 +221,7 @@ impl Life<'_> {
                 Err(Halt::End(failure)) => return Err(failure),
             }
         };
+        fail_point::reached("partitions are given back");
         self.close_tasks(&partitions.iter().cloned().collect())?;
         // What is ours next is told by the next assignment.
         self.is_member = rebalance::is_cooperative(&self.consumer);

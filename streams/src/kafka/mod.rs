@@ -15,6 +15,7 @@
 //! | `rebalance`, `assignment`, `membership` | partitions come and go; which tasks they make, and what becomes of those |
 //! | `transactions`, `output` | the transactional producer, what its errors mean, and where outputs go |
 //! | `outage` | what goes on without a producer: while brokers are away, or nobody knows what became of a commit |
+//! | `fail_point` | where tests let the process die |
 //! | `watchdog` | calls of librdkafka that take no timeout |
 //! | `running`, `receive`, `input`, `progress` | a task, how records come to it, and how far it is |
 //! | `local_store`, `state_dir`, `restore` | the stores on disk, their locks, and how they catch up with their changelogs |
@@ -26,6 +27,7 @@ mod cluster;
 mod commit;
 mod config;
 mod error;
+mod fail_point;
 mod input;
 mod life;
 mod local_store;

@@ -11,11 +11,10 @@ use rdkafka::Message;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 
-use super::KafkaStreamsError;
 use super::error::{Failure, Halt};
 use super::life::Life;
 use super::progress::Start;
-use super::rebalance;
+use super::{KafkaStreamsError, fail_point, rebalance};
 use crate::TopicPartition;
 
 /// How long the thread waits for the broker in one go.
@@ -110,6 +109,7 @@ impl Life<'_> {
         }
         self.serve_group()?;
         if self.output.transactions.settle(WAIT)? {
+            fail_point::reached("after settling");
             self.resume()?;
         }
         Ok(self.publish()?)

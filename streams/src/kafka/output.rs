@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::KafkaStreamsError;
 use super::error::{Failure, Halt};
 use super::streams::Shared;
-use super::topics;
 use super::transactions::{Slot, TransactionError, Transactions};
+use super::{KafkaStreamsError, clients, topics};
 use crate::{ProcessorError, ProducerRecord, TaskError, TaskId, dlq_headers, partition_for_key};
 
 pub(super) struct Output<'a> {
@@ -67,6 +66,10 @@ impl<'a> Output<'a> {
 
     /// Writes a record of a changelog; its offset is told at the commit.
     pub(super) fn write_changelog(&mut self, task: TaskId, record: &ProducerRecord, slot: Slot) -> Result<(), Halt> {
+        let (size, largest) = (record.size(), clients::largest_record(&self.shared.config));
+        if size > largest {
+            return Err(refused(task, format!("a record for {} has {size} bytes; {largest} is the most", record.topic)));
+        }
         self.send(task, record, task.partition, slot)
     }
 
@@ -78,7 +81,7 @@ impl<'a> Output<'a> {
     }
 
     fn make_dead_letter_topic(&self, topic: &Arc<str>) -> Result<i32, KafkaStreamsError> {
-        self.shared.cluster.create(&[topics::dead_letter_topic(topic, self.shared.config.dead_letter_retention)])?;
+        self.shared.cluster.create(&[topics::dead_letter_topic(topic, &self.shared.config)])?;
         self.partitions(topic).ok_or_else(|| KafkaStreamsError::invariant(format!("topic {topic} was made, and is not there")))
     }
 }

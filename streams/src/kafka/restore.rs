@@ -19,6 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::clients::{self, Plain};
+use super::cluster;
 use super::local_store::Position;
 use super::topics::TOMBSTONES_STAY;
 use super::{KafkaStreamsConfig, KafkaStreamsError};
@@ -29,7 +30,6 @@ const BATCH: usize = 5_000;
 /// How often it is asked whether open transactions are settled.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 const REPORT_EVERY: Duration = Duration::from_secs(5);
-const CALL: Duration = Duration::from_secs(5);
 
 /// A store that has to catch up.
 #[derive(Debug, Clone)]
@@ -215,7 +215,7 @@ impl Restorer {
         }
         self.ask_at = Instant::now() + ASK_EVERY;
         // A consumer that reads committed records sees the last stable offset as the end.
-        let answer = self.consumer.fetch_watermarks(&gap.topic, gap.task.partition, CALL);
+        let answer = cluster::ends(&self.consumer, &gap.topic, gap.task.partition);
         let (_, stable) = answer.map_err(|error| KafkaStreamsError::broker(format!("asking for the end of {}", gap.topic), error))?;
         Ok(stable >= gap.end)
     }

@@ -47,11 +47,14 @@ impl Running {
         &mut self,
         topology: Arc<BuiltTopology>,
         config: TaskConfig,
+        largest_record: usize,
         partitions: &dyn Fn(&str) -> Option<i32>,
     ) -> Result<(), TaskError> {
         let env = Env { now: now_ms(), backing: &self.local, partitions };
         let (id, stream_time) = (self.id, self.stream_time);
-        self.task = Some(guarded(id, || Task::starting_at(topology, id, config, stream_time, env))?);
+        let mut task = guarded(id, || Task::starting_at(topology, id, config, stream_time, env))?;
+        task.limit_records(largest_record);
+        self.task = Some(task);
         self.note_init();
         Ok(())
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::KafkaStreamsError;
 use super::cluster::{Cluster, TopicSpec};
+use super::{KafkaStreamsConfig, KafkaStreamsError, clients};
 use crate::BuiltTopology;
 
 /// How long a changelog keeps the record that a key was deleted, at least.
@@ -85,9 +85,11 @@ fn missing_of(
 }
 
 /// A topic for dead letters, as wide as nobody needs it to be.
-pub(super) fn dead_letter_topic(name: &Arc<str>, retention: Duration) -> TopicSpec {
-    let retention = i64::try_from(retention.as_millis()).unwrap_or(-1).to_string();
-    TopicSpec { name: name.clone(), partitions: 1, settings: vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", retention)] }
+pub(super) fn dead_letter_topic(name: &Arc<str>, config: &KafkaStreamsConfig) -> TopicSpec {
+    let retention = i64::try_from(config.dead_letter_retention.as_millis()).unwrap_or(-1).to_string();
+    let largest = clients::largest_dead_letter(config).to_string();
+    let settings = vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", retention), ("max.message.bytes", largest)];
+    TopicSpec { name: name.clone(), partitions: 1, settings }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientContext, Message, TopicPartitionList};
 use rustc_hash::FxHashMap;
 
-use super::{KafkaStreamsConfig, KafkaStreamsError, clients, watchdog};
+use super::{KafkaStreamsConfig, KafkaStreamsError, clients, fail_point, watchdog};
 use crate::{Headers, ProducerRecord};
 
 /// The longest time that an answer may take.
@@ -182,13 +182,16 @@ impl Transactions {
         groups: &[(&TopicPartitionList, &ConsumerGroupMetadata)],
     ) -> Result<FxHashMap<Slot, i64>, TransactionError> {
         self.begin()?;
+        fail_point::reached("before the flush");
         self.flush()?;
         if let Some((_, error)) = self.producer.context().failed.lock().first() {
             return Err(TransactionError::Abort(format!("a record was not written: {error}")));
         }
+        fail_point::reached("before adding offsets");
         for (offsets, group) in groups {
             self.ask("adding offsets", |producer, wait| producer.send_offsets_to_transaction(offsets, group, wait))?;
         }
+        fail_point::reached("before committing");
         // Once it is asked for, nobody but the broker knows what it came to: never is a commit that failed taken for an abort.
         self.ask("committing", |producer, wait| producer.commit_transaction(wait)).map_err(|error| match error {
             TransactionError::Abort(reason) => TransactionError::Renew(reason),
@@ -226,8 +229,10 @@ impl Transactions {
     fn begin(&mut self) -> Result<(), TransactionError> {
         if !self.open {
             self.producer.context().failed.lock().clear();
+            fail_point::reached("before beginning");
             self.ask("beginning a transaction", |producer, _| producer.begin_transaction())?;
             self.open = true;
+            fail_point::reached("after beginning");
         }
         Ok(())
     }

@@ -26,6 +26,8 @@ pub(crate) struct Core {
     pub(crate) stream_time: i64,
     pub(crate) schedules: Schedules,
     handler: ExceptionHandler,
+    /// In bytes.
+    pub(crate) largest_record: usize,
     /// A fatal error was seen: a processor that swallows it must not lead to a commit.
     poisoned: bool,
     pub(crate) counts: Counts,
@@ -94,6 +96,7 @@ impl Core {
             stream_time,
             schedules: Schedules::default(),
             handler,
+            largest_record: usize::MAX,
             poisoned: false,
             counts: Counts::default(),
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use streams::embedded::{Append, LogError};
-use streams::kafka::{Log, LogConfig, Owner};
+use streams::kafka::{KafkaLogError, Log, LogConfig, Owner};
 use streams::{ConsumerRecord, ProducerRecord, TopicPartition};
 use tempfile::TempDir;
 
@@ -29,6 +29,11 @@ pub fn log_config(application: &str) -> LogConfig {
     let mut config = LogConfig::new(application, bootstrap());
     config.session_timeout = SESSION;
     config
+}
+
+/// Another owner is there, or may be.
+pub fn is_lost(error: &LogError) -> bool {
+    matches!(error, LogError::Kafka(KafkaLogError::Lost { .. }))
 }
 
 /// Acts for the name until standard input ends, if this process is one of [`Actors`]. The test binary has this as its test `child`.
@@ -55,7 +60,7 @@ pub fn run_actor() {
             };
             let reason = match acted {
                 Ok(()) => owner.why_lost().unwrap_or_default().to_owned(),
-                Err(error) if error.is_retriable() => error.to_string(),
+                Err(error) if error.is_retriable() || is_lost(&error) => error.to_string(),
                 Err(error) => panic!("{error}"),
             };
             note(Path::new(&folder), "lost", &format!("{} {reason}\n", std::process::id()));

@@ -12,7 +12,10 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-const BROKER_SESSION_MS: u64 = 5_000;
+const BROKER_SESSION_MS: u64 = 3_000;
+const CONTROLLER: u16 = 100;
+/// Partitions of the topics in which the coordinators of groups and of transactions keep what they know.
+pub const COORDINATOR_PARTITIONS: i32 = 4;
 /// When the controller has missed a broker that is gone. One that is back before waits for that: it is not let in twice.
 pub const BROKER_MISSED: Duration = Duration::from_millis(BROKER_SESSION_MS + 500);
 
@@ -21,21 +24,33 @@ pub fn bootstrap() -> &'static str {
     static SERVERS: OnceLock<String> = OnceLock::new();
     SERVERS.get_or_init(|| match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
         Ok(servers) if !servers.is_empty() => servers,
-        _ => own_broker().address(),
+        _ => own_cluster(1).address(),
     })
 }
 
 /// The broker that this binary started itself, to be treated badly.
 pub fn own_broker() -> &'static Broker {
-    static BROKER: OnceLock<Broker> = OnceLock::new();
-    BROKER.get_or_init(Broker::first)
+    &own_cluster(1).brokers[0]
 }
 
-/// A broker, and the controller that it belongs to.
+/// The brokers that this binary started itself: as many as the first who asks says. With three of them everything is kept three times.
+pub fn own_cluster(brokers: u16) -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start(brokers))
+}
+
+/// Brokers, and the controller that they belong to.
+pub struct Cluster {
+    pub brokers: Vec<Broker>,
+    _controller: Node,
+}
+
+/// A broker.
 pub struct Broker {
+    /// As Kafka calls it.
+    pub id: u16,
     ports: Ports,
     node: Node,
-    _controller: Node,
 }
 
 #[derive(Clone, Copy)]
@@ -45,21 +60,35 @@ struct Ports {
     /// For a proxy, which is told to the clients behind it as `proxy`.
     behind_proxy: u16,
     proxy: u16,
-    controller: u16,
+}
+
+impl Cluster {
+    /// The controller is a process of its own, and stays: a broker that restarts together with its controller believes for a moment that
+    /// it still leads, and can complete a transaction without its markers (seen with 4.3.1).
+    fn start(brokers: u16) -> Cluster {
+        let [controller_port] = free_ports();
+        let controller = Node::new(&format!(
+            "process.roles=controller\nnode.id={CONTROLLER}\nlisteners=CONTROLLER://127.0.0.1:{controller_port}\n{}",
+            settings(controller_port, brokers)
+        ));
+        controller.tell("start");
+        let broker = |id| {
+            let ports = Ports::free();
+            Broker { id, ports, node: Node::new(&format!("{}{}", ports.settings(id), settings(controller_port, brokers))) }
+        };
+        let brokers: Vec<Broker> = (1..=brokers).map(broker).collect();
+        brokers.iter().for_each(|broker| broker.node.tell("start"));
+        brokers.iter().for_each(|broker| broker.await_answer(brokers.len()));
+        Cluster { brokers, _controller: controller }
+    }
+
+    /// `bootstrap.servers`.
+    pub fn address(&self) -> String {
+        self.brokers.iter().map(Broker::address).collect::<Vec<_>>().join(",")
+    }
 }
 
 impl Broker {
-    /// The controller is a process of its own, and stays: a broker that restarts together with its controller believes for a moment that
-    /// it still leads, and can complete a transaction without its markers (seen with 4.3.1).
-    fn first() -> Broker {
-        let ports = Ports::free();
-        let controller = Node::new(&settings(ports, "controller"));
-        let broker = Broker { ports, node: Node::new(&settings(ports, "broker")), _controller: controller };
-        broker._controller.tell("start");
-        broker.start();
-        broker
-    }
-
     /// `bootstrap.servers`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.ports.direct)
@@ -78,7 +107,7 @@ impl Broker {
     /// Starts it again, and waits until it answers.
     pub fn start(&self) {
         self.node.tell("start");
-        self.await_answer();
+        self.await_answer(1);
     }
 
     /// It keeps its connections, and answers nobody.
@@ -90,8 +119,8 @@ impl Broker {
         self.node.tell("continue");
     }
 
-    /// Waits until it knows a leader for each partition that there is.
-    fn await_answer(&self) {
+    /// Waits until it knows so many brokers, and a leader for each partition that there is.
+    fn await_answer(&self, brokers: usize) {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut settings = ClientConfig::new();
         settings.set("bootstrap.servers", self.address()).set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "100");
@@ -100,7 +129,7 @@ impl Broker {
         let answers = || {
             let metadata = consumer.fetch_metadata(None, Duration::from_millis(500)).ok()?;
             let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-            (!metadata.brokers().is_empty() && partitions.all(|partition| partition.leader() >= 0)).then_some(())
+            (metadata.brokers().len() >= brokers && partitions.all(|partition| partition.leader() >= 0)).then_some(())
         };
         while answers().is_none() {
             let log = || fs::read_to_string(self.node.folder.join("log")).unwrap_or_default();
@@ -185,39 +214,49 @@ impl Node {
 }
 
 impl Ports {
-    /// Ports that were free a moment ago.
     fn free() -> Ports {
-        let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [direct, behind_proxy, proxy, controller] = listeners.map(|listener| listener.local_addr().unwrap().port());
-        Ports { direct, behind_proxy, proxy, controller }
+        let [direct, behind_proxy, proxy] = free_ports();
+        Ports { direct, behind_proxy, proxy }
+    }
+
+    /// Settings of the broker that has them.
+    fn settings(self, id: u16) -> String {
+        let Ports { direct, behind_proxy, proxy } = self;
+        format!(
+            "process.roles=broker
+node.id={id}
+listeners=PLAINTEXT://127.0.0.1:{direct},PROXIED://127.0.0.1:{behind_proxy}
+advertised.listeners=PLAINTEXT://127.0.0.1:{direct},PROXIED://127.0.0.1:{proxy}
+inter.broker.listener.name=PLAINTEXT
+"
+        )
     }
 }
 
-/// Settings but for the folder, for a `process.roles`.
-fn settings(Ports { direct, behind_proxy, proxy, controller }: Ports, role: &str) -> String {
-    let own = match role {
-        "controller" => format!("node.id=2\nlisteners=CONTROLLER://127.0.0.1:{controller}"),
-        _ => format!(
-            "node.id=1
-listeners=PLAINTEXT://127.0.0.1:{direct},PROXIED://127.0.0.1:{behind_proxy}
-advertised.listeners=PLAINTEXT://127.0.0.1:{direct},PROXIED://127.0.0.1:{proxy}
-inter.broker.listener.name=PLAINTEXT"
-        ),
-    };
+/// Ports that were free a moment ago.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// Settings of every process, but for the folder.
+fn settings(controller_port: u16, brokers: u16) -> String {
+    let (copies, in_sync) = if brokers < 3 { (1, 1) } else { (3, 2) };
     format!(
-        "process.roles={role}
-{own}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
+        "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
-controller.quorum.voters=2@127.0.0.1:{controller}
+controller.quorum.voters={CONTROLLER}@127.0.0.1:{controller_port}
 broker.session.timeout.ms={BROKER_SESSION_MS}
 broker.heartbeat.interval.ms=200
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-offsets.topic.num.partitions=4
-transaction.state.log.num.partitions=4
+default.replication.factor={copies}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={copies}
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={in_sync}
+offsets.topic.num.partitions={COORDINATOR_PARTITIONS}
+transaction.state.log.num.partitions={COORDINATOR_PARTITIONS}
 auto.create.topics.enable=false
+log.retention.check.interval.ms=10000
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 group.consumer.min.heartbeat.interval.ms=100

@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::client;
 
-const WORDS: u64 = 23;
-const BATCH: u64 = 20;
-/// So much pause after each batch: the load is steady, and small enough to be checked in the end.
-const PACE: Duration = Duration::from_millis(8);
+/// So many different words.
+pub const WORDS: u64 = 23;
+/// Small enough to be checked in the end.
+const LINES_A_SECOND: u64 = 2_000;
+const BATCH_EVERY: Duration = Duration::from_millis(10);
+const LARGEST_BATCH: u64 = 5_000;
 
-/// A thread that writes lines of one word each to `<prefix>-lines`, until it is told to stop.
+/// A thread that writes lines of one word each to `<prefix>-lines`, until it is told to stop. Each word is in one partition only: when all
+/// words are counted, all partitions are read.
 pub struct Load {
     stop: Arc<AtomicBool>,
     written: Arc<AtomicU64>,
@@ -23,22 +26,35 @@ pub struct Load {
 
 impl Load {
     pub fn start(prefix: &str) -> Load {
+        Load::at(prefix, LINES_A_SECOND)
+    }
+
+    /// So many lines a second, or as many as can be written.
+    pub fn at(prefix: &str, lines_a_second: u64) -> Load {
+        let batch = (lines_a_second / 100).clamp(1, LARGEST_BATCH);
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, count, topic) = (stop.clone(), written.clone(), format!("{prefix}-lines"));
         let thread = std::thread::spawn(move || {
             let producer: BaseProducer = client().set("enable.idempotence", "true").create().unwrap();
+            let metadata = producer.client().fetch_metadata(Some(&topic), Duration::from_secs(10)).unwrap();
+            let partitions = metadata.topics()[0].partitions().len() as u64;
+            let mut due = Instant::now();
             while !stopped.load(Ordering::SeqCst) {
                 let first = count.load(Ordering::SeqCst);
-                for id in first..first + BATCH {
-                    let (key, line) = (id.to_string(), format!("w{}", id % WORDS));
-                    producer.send(BaseRecord::to(&topic).key(&key).payload(&line)).map_err(|(error, _)| error).unwrap();
+                for id in first..first + batch {
+                    let (key, word) = (id.to_string(), id % WORDS);
+                    let (line, partition) = (format!("w{word}"), (word % partitions) as i32);
+                    let record = BaseRecord::to(&topic).partition(partition).key(&key).payload(&line);
+                    producer.send(record).map_err(|(error, _)| error).unwrap();
                 }
                 // Rust's `flush` would look again after 100 ms only.
                 while producer.flush(Duration::ZERO).is_err() {
                     producer.poll(Duration::from_millis(1));
                 }
-                count.store(first + BATCH, Ordering::SeqCst);
-                std::thread::sleep(PACE);
+                count.store(first + batch, Ordering::SeqCst);
+                // After an outage it does not catch up.
+                due = Instant::now().max(due + BATCH_EVERY);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
         });
         Load { stop, written, thread: Some(thread) }

@@ -16,18 +16,21 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, Headers as _, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, Header, Headers as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use streams::kafka::KafkaStreamsConfig;
 
-pub use actor::{Actors, log_config, run_actor};
-pub use broker::{BROKER_MISSED, Broker, bootstrap, own_broker};
+pub use actor::{Actors, is_lost, log_config, run_actor};
+pub use broker::{BROKER_MISSED, Broker, COORDINATOR_PARTITIONS, bootstrap, own_broker, own_cluster};
 pub use load::Load;
-pub use oracle::{Tail, assert_each_counted_once, await_counted, counts_so_far};
-pub use process::{Process, run_child};
+pub use oracle::{POISON, Tail, Verdict, assert_each_counted_once, await_counted, counts_so_far, verdict};
+pub use process::{BREAKS, DIES_AT, GROUP_INSTANCE, Process, SESSION_TIMEOUT, run_child};
 pub use proxy::{Trouble, proxy};
 pub use topology::{count_both, count_from_the_start, word_count};
+
+/// How long a topic that is read may give nothing.
+const READS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A record as a plain consumer with `read_committed` sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +56,13 @@ pub fn unique(name: &str) -> String {
 }
 
 pub fn create_topics(topics: &[(&str, i32)]) {
+    create_topics_with(topics, &[]);
+}
+
+pub fn create_topics_with(topics: &[(&str, i32)], settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", bootstrap()).create().unwrap();
     let new: Vec<NewTopic<'_>> =
-        topics.iter().map(|(name, partitions)| NewTopic::new(name, *partitions, TopicReplication::Fixed(-1))).collect();
+        topics.iter().map(|(name, partitions)| new_topic(name, *partitions, settings)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for made in runtime.block_on(admin.create_topics(&new, &AdminOptions::new())).unwrap() {
         made.unwrap();
@@ -69,6 +76,11 @@ pub fn create_topics(topics: &[(&str, i32)]) {
             partitions.len() as i32 == *count && partitions.iter().all(|partition| partition.leader() >= 0)
         })
     });
+}
+
+fn new_topic<'a>(name: &'a str, partitions: i32, settings: &[(&'a str, &'a str)]) -> NewTopic<'a> {
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+    settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
 }
 
 /// What a topic is set to.
@@ -113,8 +125,26 @@ pub fn produce<'a>(topic: &str, records: impl IntoIterator<Item = (&'a str, &'a 
 
 /// Everything that is committed in a topic now, partition by partition.
 pub fn read_all(topic: &str) -> Vec<Seen> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", bootstrap())
+    let mut seen = Vec::new();
+    read_committed(topic, |message| {
+        let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+        let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+        seen.push(Seen {
+            partition: message.partition(),
+            offset: message.offset(),
+            key: text(message.key()),
+            value: message.payload().unwrap_or_default().to_vec(),
+            timestamp: message.timestamp().to_millis().unwrap_or(-1),
+            headers: headers.map(|header| (header.key.to_owned(), text(header.value))).collect(),
+        });
+    });
+    seen.sort_by_key(|record| (record.partition, record.offset));
+    seen
+}
+
+/// Goes through everything that is committed in a topic now; the records of a partition come in order.
+pub fn read_committed(topic: &str, mut each: impl FnMut(&BorrowedMessage<'_>)) {
+    let consumer: BaseConsumer = client()
         .set("group.id", "reader-of-tests")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
@@ -128,28 +158,19 @@ pub fn read_all(topic: &str) -> Vec<Seen> {
         list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
     }
     consumer.assign(&list).unwrap();
-    let (mut seen, mut ended) = (Vec::new(), 0);
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut ended = 0;
+    let mut deadline = Instant::now() + READS_WITHIN;
     while ended < list.count() {
         assert!(Instant::now() < deadline, "{topic} cannot be read");
         match consumer.poll(Duration::from_millis(200)) {
             None => {}
             Some(Ok(message)) => {
-                let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-                let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-                seen.push(Seen {
-                    partition: message.partition(),
-                    offset: message.offset(),
-                    key: text(message.key()),
-                    value: message.payload().unwrap_or_default().to_vec(),
-                    timestamp: message.timestamp().to_millis().unwrap_or(-1),
-                    headers: headers.map(|header| (header.key.to_owned(), text(header.value))).collect(),
-                });
+                each(&message);
+                deadline = Instant::now() + READS_WITHIN;
             }
             Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
-            Some(Err(error)) => panic!("reading {topic}: {error}"),
+            // A broker that was away is asked again.
+            Some(Err(error)) => println!("reading {topic}: {error}"),
         }
     }
-    seen.sort_by_key(|record| (record.partition, record.offset));
-    seen
 }

@@ -5,26 +5,38 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use streams::dead_letter_queue;
 use streams::kafka::KafkaStreams;
 
-use super::{bootstrap, config, word_count};
+use super::{bootstrap, config, eventually, word_count};
 
 const PREFIX: &str = "STREAMS_KAFKA_TEST_PREFIX";
 const STATE: &str = "STREAMS_KAFKA_TEST_STATE";
 /// Milliseconds, in place of what [`config`] sets.
-const SESSION_TIMEOUT: &str = "STREAMS_KAFKA_TEST_SESSION_TIMEOUT";
+pub const SESSION_TIMEOUT: &str = "STREAMS_KAFKA_TEST_SESSION_TIMEOUT";
+/// Keeps the place in the group for who comes back.
+pub const GROUP_INSTANCE: &str = "STREAMS_KAFKA_TEST_GROUP_INSTANCE";
+/// Of the driver's own: where the process dies, and which rule is broken.
+pub const DIES_AT: &str = "STREAMS_KAFKA_DIES_AT";
+pub const BREAKS: &str = "STREAMS_KAFKA_BREAKS";
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
-/// Counts until standard input ends, if this process is one that [`Process::start`] made. The test binary has this as its test `child`.
-pub fn run_child() {
-    let (Ok(prefix), Ok(state)) = (std::env::var(PREFIX), std::env::var(STATE)) else { return };
+/// Counts until standard input ends, if this process is one that [`Process::start`] made; whether it was. A test binary has this as its
+/// test `child`, or as the first that it does.
+pub fn run_child() -> bool {
+    let (Ok(prefix), Ok(state)) = (std::env::var(PREFIX), std::env::var(STATE)) else { return false };
     let mut config = config(&prefix, Path::new(&state));
+    config.task.exception_handler = dead_letter_queue(|topic| format!("{topic}.dlq"));
     if let Ok(timeout) = std::env::var(SESSION_TIMEOUT) {
         config.consumer.insert("session.timeout.ms".into(), timeout);
+    }
+    if let Ok(instance) = std::env::var(GROUP_INSTANCE) {
+        config.consumer.insert("group.instance.id".into(), instance);
     }
     let streams = KafkaStreams::start(&word_count(&prefix), config).unwrap();
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     assert!(streams.close(ENDS_WITHIN), "it does not end");
+    true
 }
 
 /// A process that is killed at the latest when this is dropped.
@@ -40,7 +52,8 @@ impl Process {
         Process::start_with(prefix, state, &[("KAFKA_BOOTSTRAP_SERVERS", servers), (SESSION_TIMEOUT, "45000")])
     }
 
-    fn start_with(prefix: &str, state: &Path, settings: &[(&str, &str)]) -> Process {
+    /// With settings in its environment.
+    pub fn start_with(prefix: &str, state: &Path, settings: &[(&str, &str)]) -> Process {
         let state = state.to_str().unwrap();
         Process::run(&[&[(PREFIX, prefix), (STATE, state), ("KAFKA_BOOTSTRAP_SERVERS", bootstrap())], settings].concat())
     }
@@ -70,9 +83,19 @@ impl Process {
         self.0.wait().unwrap();
     }
 
+    /// Waits until it has died by itself.
+    pub fn await_death(mut self, within: Duration) {
+        eventually("the process dies", within, || self.0.try_wait().unwrap().is_some_and(|status| !status.success()));
+    }
+
+    /// Lets it end in order, without waiting.
+    pub fn ask_to_end(&mut self) {
+        drop(self.0.stdin.take());
+    }
+
     /// Lets it end in order.
     pub fn end(mut self) {
-        drop(self.0.stdin.take());
+        self.ask_to_end();
         assert!(self.0.wait().unwrap().success(), "it does not end in order");
     }
 
