@@ -79,6 +79,14 @@ pub(super) fn of_code(action: &str, code: RDKafkaErrorCode) -> LogError {
     of_call(action, &KafkaError::AdminOp(code))
 }
 
+/// The wrapper knows no code of an answer to an administrator.
+fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        error => error.rdkafka_error_code(),
+    }
+}
+
 /// Whether the brokers would say the same again, however long one waits.
 pub(super) fn is_refusal(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
@@ -86,7 +94,7 @@ pub(super) fn is_refusal(error: &KafkaError) -> bool {
         SaslAuthenticationFailed, TopicAuthorizationFailed, TransactionalIdAuthorizationFailed,
     };
     matches!(
-        error.rdkafka_error_code(),
+        code_of(error),
         Some(
             ClusterAuthorizationFailed
                 | GroupAuthorizationFailed
@@ -104,7 +112,7 @@ pub(super) fn is_refusal(error: &KafkaError) -> bool {
 /// What it means that this record was not written, if it is the record's fault: the same record would fail again.
 pub(super) fn of_record(topic: &str, error: &KafkaError) -> Option<LogError> {
     use RDKafkaErrorCode::{InvalidArgument, InvalidRecord, MessageSizeTooLarge, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-    match error.rdkafka_error_code() {
+    match code_of(error) {
         Some(MessageSizeTooLarge | InvalidRecord | InvalidArgument) => {
             Some(LogError::Invalid { what: format!("record for topic {topic:?}"), reason: error.to_string() })
         }
