@@ -35,6 +35,9 @@ install_for() {
     command -v cargo >/dev/null || die "Rust is missing: install it with rustup (https://rustup.rs), 1.94 or newer"
     missing=''
     command -v cc >/dev/null && command -v make >/dev/null || missing="$missing build-essential"
+    command -v pkg-config >/dev/null || missing="$missing pkg-config"
+    # TLS to Kafka is the system's OpenSSL.
+    pkg-config --exists openssl 2>/dev/null || missing="$missing libssl-dev"
     command -v curl >/dev/null || missing="$missing curl"
     [ -n "$(postgres_bin)" ] || missing="$missing postgresql"
     command -v psql >/dev/null || missing="$missing postgresql-client"

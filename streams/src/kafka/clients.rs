@@ -8,6 +8,8 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, config::FromClientConfigAndContext};
 
+use super::refusal::Refusals;
+use super::security;
 use super::{GroupProtocol, KafkaStreamsConfig, KafkaStreamsError};
 
 /// Hands librdkafka's log lines over to ours.
@@ -28,9 +30,11 @@ pub(super) fn log_error(error: &KafkaError, reason: &str) {
     }
 }
 
-/// A client that only logs.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Plain;
+/// A client that only logs, and notes what it is refused.
+#[derive(Debug, Default)]
+pub(super) struct Plain {
+    pub(super) refusals: Refusals,
+}
 
 impl ClientContext for Plain {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -39,6 +43,7 @@ impl ClientContext for Plain {
 
     fn error(&self, error: KafkaError, reason: &str) {
         log_error(&error, reason);
+        self.refusals.note(&error, reason);
     }
 }
 
@@ -69,9 +74,10 @@ pub(super) fn create<C: ClientContext, T: FromClientConfigAndContext<C>>(
     settings: &ClientConfig,
     context: C,
 ) -> Result<T, KafkaStreamsError> {
+    let hide = |message: &str| security::redacted(message, settings.config_map().into_iter());
     settings.create_with_context(context).map_err(|error| match error {
-        KafkaError::ClientConfig(_, reason, key, _) => KafkaStreamsError::config(&key, reason),
-        error => KafkaStreamsError::broker("making a client", error),
+        KafkaError::ClientConfig(_, reason, key, _) => KafkaStreamsError::config(&key, hide(&reason)),
+        error => KafkaStreamsError::Broker { action: "making a client".to_owned(), reason: hide(&error.to_string()) },
     })
 }
 
@@ -124,17 +130,17 @@ pub(super) fn restore_consumer<T: FromClientConfigAndContext<Plain>>(
         ("queued.max.messages.kbytes", "4096"),
         ("fetch.queue.backoff.ms", "5"),
     ];
-    create(&settings(config, client_id, &ours, &BTreeMap::new()), Plain)
+    create(&settings(config, client_id, &ours, &BTreeMap::new()), Plain::default())
 }
 
 /// Asks for metadata, and for the ends of partitions as they are, open transactions included.
 pub(super) fn observer<T: FromClientConfigAndContext<Plain>>(config: &KafkaStreamsConfig, client_id: &str) -> Result<T, KafkaStreamsError> {
-    create(&settings(config, client_id, &[("isolation.level", "read_uncommitted")], &BTreeMap::new()), Plain)
+    create(&settings(config, client_id, &[("isolation.level", "read_uncommitted")], &BTreeMap::new()), Plain::default())
 }
 
 /// Makes topics.
 pub(super) fn admin<T: FromClientConfigAndContext<Plain>>(config: &KafkaStreamsConfig, client_id: &str) -> Result<T, KafkaStreamsError> {
-    create(&settings(config, client_id, &[], &BTreeMap::new()), Plain)
+    create(&settings(config, client_id, &[], &BTreeMap::new()), Plain::default())
 }
 
 /// `transaction.timeout.ms` of Kafka Streams for `exactly_once_v2`.

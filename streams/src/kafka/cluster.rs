@@ -12,14 +12,18 @@ use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
 
 use super::clients::{self, Plain};
+use super::refusal::{self, of_topic};
 use super::{KafkaStreamsConfig, KafkaStreamsError};
 use crate::TopicPartition;
 
 /// How long one call may take before it is repeated.
 const CALL: Duration = Duration::from_secs(5);
+/// How much of what the client tells is taken in one go.
+const MOST_TOLD: usize = 16;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long the leader of a partition is waited for before it is asked whether there is another one.
 const LEADER_ANSWERS: Duration = Duration::from_secs(1);
@@ -53,14 +57,15 @@ impl Cluster {
 
     /// Takes what the client wants to tell; to be called now and then.
     pub(super) fn serve(&self) {
-        if let Some(Err(error)) = self.observer.poll(Duration::ZERO) {
-            tracing::debug!(%error, "The observer reports an error.");
+        // Its context hears what it tells, one thing a call.
+        for _ in 0..MOST_TOLD {
+            drop(self.observer.poll(Duration::ZERO));
         }
     }
 
     /// All topics with their numbers of partitions, asked anew.
     pub(super) fn topics(&self) -> Result<HashMap<Arc<str>, i32>, KafkaStreamsError> {
-        let metadata = self.repeat("asking for the topics", || self.observer.fetch_metadata(None, CALL))?;
+        let metadata = self.repeat("asking for the topics", |_| None, || self.observer.fetch_metadata(None, CALL))?;
         let with_leaders = metadata.topics().iter().filter(|topic| {
             topic.error().is_none() && !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0)
         });
@@ -75,13 +80,31 @@ impl Cluster {
         if let Some(count) = self.known.lock().get(topic) {
             return Ok(Some(*count));
         }
-        Ok(self.topics()?.get(topic).copied())
+        match self.topics()?.get(topic) {
+            Some(count) => Ok(Some(*count)),
+            None => self.check_hidden(topic, "WRITE").map(|()| None),
+        }
+    }
+
+    /// Whether a topic that is not there is only hidden from our principal, who lacks the right to do this with it.
+    pub(super) fn check_hidden(&self, topic: &str, operation: &'static str) -> Result<(), KafkaStreamsError> {
+        let metadata = self.repeat(
+            "asking for a topic",
+            |error| of_topic(operation, topic, error),
+            || self.observer.fetch_metadata(Some(topic), CALL),
+        )?;
+        let is_hidden = |code: RDKafkaRespErr| RDKafkaErrorCode::from(code) == RDKafkaErrorCode::TopicAuthorizationFailed;
+        match metadata.topics().iter().any(|topic| topic.error().is_some_and(is_hidden)) {
+            true => Err(refusal::unauthorized(operation, refusal::topic_named(topic))),
+            false => Ok(()),
+        }
     }
 
     /// The first offset of a partition and the one after its last, open transactions included.
     pub(super) fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), KafkaStreamsError> {
         let TopicPartition { topic, partition: number } = partition;
-        self.repeat(&format!("asking for the ends of {partition}"), || ends(&self.observer, topic, *number))
+        let action = format!("asking for the ends of {partition}");
+        self.repeat(&action, |error| of_topic("READ", topic, error), || ends(&self.observer, topic, *number))
     }
 
     /// Makes topics, and waits until they can be used. One that exists already is left as it is.
@@ -100,11 +123,14 @@ impl Cluster {
         let action = "making the topics of the application";
         let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
         let admin: AdminClient<Plain> = clients::admin(&self.config, &format!("{}-admin", self.client_id))?;
-        let answers = self.repeat(action, || block_on(admin.create_topics(&new, &options)))?;
+        let answers = self.repeat(action, |_| None, || block_on(admin.create_topics(&new, &options)))?;
         for answer in answers {
             match answer {
                 Ok(topic) => tracing::info!(topic, "Topic made."),
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)) => {
+                    return Err(refusal::unauthorized("CREATE", refusal::topic_named(&topic)));
+                }
                 Err((topic, code)) => {
                     return Err(KafkaStreamsError::Broker { action: format!("making topic {topic}"), reason: code.to_string() });
                 }
@@ -118,7 +144,10 @@ impl Cluster {
                     let reason = "it does not appear in the metadata".to_owned();
                     return Err(KafkaStreamsError::Broker { action: format!("making topic {}", topic.name), reason });
                 }
-                Some(_) => thread::sleep(PAUSE),
+                Some(topic) => {
+                    self.check_hidden(&topic.name, "READ")?;
+                    thread::sleep(PAUSE);
+                }
             }
         }
     }
@@ -129,21 +158,37 @@ impl Cluster {
         let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
         block_on(admin.delete_records(offsets, &options))
             .and_then(|answers| answers.elements().iter().try_for_each(|answer| answer.error()))
-            .map_err(|error| KafkaStreamsError::broker("deleting processed records of repartition topics", error))
+            .map_err(|error| match refusal::is_of_topic(&error) {
+                true => refusal::unauthorized("DELETE", "the repartition topics".to_owned()),
+                false => KafkaStreamsError::broker("deleting processed records of repartition topics", error),
+            })
     }
 
-    /// Repeats a call that changes nothing, or nothing twice, until it succeeds or patience ends.
-    fn repeat<T>(&self, action: &str, mut call: impl FnMut() -> KafkaResult<T>) -> Result<T, KafkaStreamsError> {
+    /// Repeats a call that changes nothing, or nothing twice, until it succeeds, it or we are `refused`, or patience ends.
+    fn repeat<T>(
+        &self,
+        action: &str,
+        refused: impl Fn(&KafkaError) -> Option<KafkaStreamsError>,
+        mut call: impl FnMut() -> KafkaResult<T>,
+    ) -> Result<T, KafkaStreamsError> {
         let deadline = Instant::now() + self.config.api_timeout;
         loop {
-            match call() {
-                Ok(answer) => return Ok(answer),
-                Err(error) if Instant::now() > deadline => return Err(KafkaStreamsError::broker(action, error)),
-                Err(error) => {
-                    tracing::debug!(%error, action, "Asking again.");
-                    thread::sleep(PAUSE);
+            let error = match call() {
+                Ok(answer) => {
+                    self.observer.context().refusals.forget_identity();
+                    return Ok(answer);
                 }
+                Err(error) => error,
+            };
+            self.serve();
+            if let Some(refused) = refused(&error).or_else(|| self.observer.context().refusals.identity()) {
+                return Err(refused);
             }
+            if Instant::now() > deadline {
+                return Err(KafkaStreamsError::broker(action, error));
+            }
+            tracing::debug!(%error, action, "Asking again.");
+            thread::sleep(PAUSE);
         }
     }
 }

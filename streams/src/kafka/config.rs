@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::KafkaStreamsError;
+use super::{KafkaStreamsError, security};
 use crate::TaskConfig;
 use crate::client::{UncaughtHandler, UncaughtResponse};
 
@@ -54,7 +54,7 @@ pub struct KafkaStreamsConfig {
     pub repartition_purge_interval: Duration,
     /// `replication.factor` of internal topics; -1 leaves it to the broker.
     pub replication_factor: i32,
-    /// Settings of librdkafka for every client: security, timeouts.
+    /// Settings of librdkafka for every client: security (`security.protocol`, `sasl.*`, `ssl.*`), timeouts.
     pub client: BTreeMap<String, String>,
     /// Settings of librdkafka for the group's consumer. A `group.instance.id` gets the thread's number appended.
     pub consumer: BTreeMap<String, String>,
@@ -120,7 +120,7 @@ impl KafkaStreamsConfig {
         let given = [&self.client, &self.consumer, &self.producer].into_iter().flat_map(BTreeMap::keys);
         match given.into_iter().find(|key| OURS.contains(&key.as_str())) {
             Some(key) => Err(KafkaStreamsError::config(key, "the driver sets it")),
-            None => Ok(()),
+            None => security::check(&self.client),
         }
     }
 }

@@ -90,6 +90,20 @@ pub enum KafkaStreamsError {
         /// What librdkafka says.
         reason: String,
     },
+    /// The principal lacks a right.
+    #[error("the brokers refuse {operation} on {resource}: the principal of this application needs that right")]
+    Unauthorized {
+        /// The operation, as Kafka's access control lists name it.
+        operation: &'static str,
+        /// The kind of the resource, and its name.
+        resource: String,
+    },
+    /// A broker does not take us for who we say we are, or we do not take it for the one it says it is.
+    #[error("no broker can be talked to: {reason}: check the settings security.protocol, sasl.* and ssl.*")]
+    Authentication {
+        /// What librdkafka says.
+        reason: String,
+    },
     /// There can be no transactional producer, or its transactions fail again and again.
     #[error("the transactional producer is given up: {0}")]
     Producer(String),
@@ -112,6 +126,8 @@ impl KafkaStreamsError {
             Self::StateDir { .. } => "kafka-state-dir",
             Self::LocalStore { .. } => "kafka-local-store",
             Self::Broker { .. } => "kafka-broker",
+            Self::Unauthorized { .. } => "kafka-unauthorized",
+            Self::Authentication { .. } => "kafka-authentication",
             Self::Producer(_) => "kafka-producer",
             Self::Invariant(_) => "kafka-invariant",
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::error::{Failure, Halt};
@@ -16,8 +15,8 @@ use super::restore::{Restorer, Step};
 use super::running::{Running, now_ms};
 use super::streams::{Shared, ThreadState, client_id};
 use super::transactions::{Slot, Transactions};
-use super::{KafkaStreamsError, clients, fail_point, input, local_store, receive, watchdog};
-use crate::{Task, TaskError, TaskId, TopicPartition};
+use super::{KafkaStreamsError, clients, fail_point, input, receive};
+use crate::{Task, TaskError, TopicPartition};
 
 /// Records that are taken from the consumer before they are processed.
 const POLL_RECORDS: usize = 1_000;
@@ -27,13 +26,13 @@ const TURN_RECORDS: usize = 256;
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
 const RESTORE_WAIT: Duration = Duration::from_millis(5);
 const SEEK: Duration = Duration::from_secs(10);
-/// How long leaving the group may take.
-const LEAVE: Duration = Duration::from_secs(10);
+/// A life without work that lasts so long has overcome what ended the one before.
+const TRUSTED: Duration = Duration::from_secs(10);
 
 pub(super) struct Life<'a> {
     pub(super) shared: &'a Shared,
     pub(super) number: usize,
-    client_id: String,
+    pub(super) client_id: String,
     pub(super) consumer: BaseConsumer<Rebalances>,
     pub(super) output: Output<'a>,
     /// While stores are restored.
@@ -117,38 +116,6 @@ impl<'a> Life<'a> {
         self.commits > 0
     }
 
-    /// Leaves the group. A local store that is to blame for the failure is thrown away.
-    pub(super) fn end(mut self, failure: Option<&Failure>) {
-        if matches!(failure, Some(Failure::Task(_)))
-            && let Err(error) = self.output.transactions.abort()
-        {
-            tracing::debug!(%error, "The next producer will settle the transaction.");
-        }
-        let damaged = failure.and_then(damaged_store);
-        for running in self.tasks.drain(..) {
-            let id = running.id;
-            let local = running.close();
-            if damaged == Some(id) {
-                tracing::warn!(task = %id, "A local store is thrown away; it is restored from its changelog.");
-                if let Err(error) = local.destroy() {
-                    tracing::error!(task = %id, error_code = error.code(), %error, "A damaged local store could not be thrown away.");
-                }
-            }
-        }
-        // The consumer waits for an answer to what it said, before it can be dropped.
-        self.consumer.context().close();
-        self.events.extend(self.consumer.context().take());
-        for event in &self.events {
-            if let Err(error) = rebalance::acknowledge(&self.consumer, event) {
-                tracing::debug!(%error, "Leaving the group in the middle of a rebalance.");
-            }
-        }
-        let consumer = self.consumer;
-        if let Err(error) = watchdog::within("leaving the group", LEAVE, move || drop(consumer)) {
-            tracing::warn!(error_code = error.code(), %error, "The group will miss this member only later.");
-        }
-    }
-
     fn turn(&mut self) -> Result<(), Halt> {
         if !self.output.transactions.is_settled() {
             return self.settle();
@@ -176,8 +143,7 @@ impl<'a> Life<'a> {
             };
             match polled {
                 Ok(message) => offer(&mut self.tasks, &self.readers, &message)?,
-                Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Err(KafkaStreamsError::broker("reading", error).into()),
-                Err(error) => tracing::warn!(%error, "The consumer reports an error."),
+                Err(error) => self.check_consumer(error)?,
             }
         }
         Ok(false)
@@ -333,6 +299,9 @@ impl<'a> Life<'a> {
         self.shared.cluster.serve();
         self.check_waiting()?;
         let runs = self.is_member && self.waiting.is_empty() && self.tasks.iter().all(|running| running.task.is_some());
+        if runs && self.commits == 0 && self.last_commit.elapsed() > TRUSTED {
+            self.shared.note_trouble(self.number, None);
+        }
         self.shared.publish(self.number, if runs { ThreadState::Running } else { ThreadState::Busy });
         Ok(())
     }
@@ -357,6 +326,9 @@ impl<'a> Life<'a> {
         self.commit_cost = started.elapsed();
         self.commits += 1;
         self.aborts = 0;
+        if self.commits == 1 {
+            self.shared.note_trouble(self.number, None);
+        }
     }
 
     /// A place for the offsets of one changelog.
@@ -370,19 +342,15 @@ impl<'a> Life<'a> {
         self.readers = receive::readers(&self.tasks);
     }
 
+    /// The name of a client that finds out what may not be read.
+    pub(super) fn probe_id(&self) -> String {
+        format!("{}-probe", self.client_id)
+    }
+
     pub(super) fn restorer(&mut self) -> Result<&mut Restorer, KafkaStreamsError> {
         if self.restorer.is_none() {
             self.restorer = Some(Restorer::new(&self.shared.config, &format!("{}-restore-consumer", self.client_id))?);
         }
         self.restorer.as_mut().ok_or_else(|| KafkaStreamsError::invariant("no restorer"))
-    }
-}
-
-/// The task whose local store is damaged, if that is what ended the life.
-fn damaged_store(failure: &Failure) -> Option<TaskId> {
-    match failure {
-        Failure::Task(error) if error.error.code() == "state-store" => Some(error.task),
-        Failure::Client(KafkaStreamsError::LocalStore { task, source, .. }) if local_store::is_damage(source) => Some(*task),
-        Failure::Client(_) | Failure::Task(_) => None,
     }
 }

@@ -13,6 +13,7 @@ use super::life::Life;
 use super::local_store::{LocalStore, Position};
 use super::progress::{self, Start};
 use super::rebalance::{self, Event};
+use super::refusal;
 use super::restore::{Gap, is_useless};
 use super::running::{Changelog, Running, now_ms};
 use super::{KafkaStreamsError, assignment, clients, fail_point};
@@ -55,16 +56,19 @@ impl Life<'_> {
         let committed = loop {
             let answer = self.consumer.committed_offsets(rebalance::list(partitions), CALL);
             let whole = answer.and_then(|list| list.elements().iter().try_for_each(|element| element.error()).map(|()| list));
-            match whole {
+            let error = match whole {
                 Ok(list) => break list,
-                Err(error) if Instant::now() > deadline => {
-                    return Err(KafkaStreamsError::broker("asking for committed offsets", error).into());
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "Asking for committed offsets again.");
-                    thread::sleep(Duration::from_millis(10));
-                }
+                Err(error) => error,
+            };
+            let refused = refusal::of_group(&self.shared.config, &error);
+            if let Some(refused) = refused.or_else(|| refusal::of_topic("READ", &names(partitions), &error)) {
+                return Err(refused.into());
             }
+            if Instant::now() > deadline {
+                return Err(KafkaStreamsError::broker("asking for committed offsets", error).into());
+            }
+            tracing::debug!(%error, "Asking for committed offsets again.");
+            thread::sleep(Duration::from_millis(10));
         };
         let mut starts = Vec::with_capacity(partitions.len());
         for element in committed.elements() {
@@ -261,4 +265,9 @@ impl Life<'_> {
         self.index();
         Ok(())
     }
+}
+
+fn names(partitions: &[TopicPartition]) -> String {
+    let topics: BTreeSet<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
+    topics.into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -11,12 +11,13 @@
 //! | `config`, `error`, `clients` | settings, what can go wrong, and the clients that they lead to |
 //! | `streams` | the handle, and what the stream threads share |
 //! | `cluster`, `topics` | what the brokers know: topics that must exist, internal topics that are made |
-//! | `thread`, `life`, `commit`, `purge` | a stream thread, its lives from one failure to the next, the commit, and what may go after it |
+//! | `thread`, `life`, `leaving`, `commit`, `purge` | a stream thread, its lives from one failure to the next, their ends, the commit, and what may go after it |
 //! | `rebalance`, `assignment`, `membership` | partitions come and go; which tasks they make, and what becomes of those |
 //! | `transactions`, `output` | the transactional producer, what its errors mean, and where outputs go |
 //! | `outage` | what goes on without a producer: while brokers are away, or nobody knows what became of a commit |
 //! | `fail_point` | where tests let the process die |
 //! | `watchdog` | calls of librdkafka that take no timeout |
+//! | `security`, `refusal` | what librdkafka can do for it, and what the brokers refuse |
 //! | `running`, `receive`, `input`, `progress` | a task, how records come to it, and how far it is |
 //! | `local_store`, `state_dir`, `restore` | the stores on disk, their locks, and how they catch up with their changelogs |
 //! | `log` | beside the driver: what connectors append to and read from |
@@ -29,6 +30,7 @@ mod config;
 mod error;
 mod fail_point;
 mod input;
+mod leaving;
 mod life;
 mod local_store;
 mod log;
@@ -39,8 +41,10 @@ mod progress;
 mod purge;
 mod rebalance;
 mod receive;
+mod refusal;
 mod restore;
 mod running;
+mod security;
 mod state_dir;
 mod streams;
 mod thread;
@@ -51,6 +55,6 @@ mod watchdog;
 pub use config::{GroupProtocol, KafkaStreamsConfig, ProcessingGuarantee};
 pub use error::KafkaStreamsError;
 pub use log::{Follow, KafkaLogError, Log, LogConfig, OWNERS_TOPIC, Owner};
-pub use streams::KafkaStreams;
+pub use streams::{KafkaStreams, Trouble};
 
 pub use crate::client::{State, TaskFailure, UncaughtHandler, UncaughtResponse};

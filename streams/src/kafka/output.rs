@@ -97,6 +97,7 @@ impl From<TransactionError> for Halt {
             TransactionError::Abort(reason) => Halt::Abort(reason),
             TransactionError::Renew(reason) => Halt::Renew(reason),
             TransactionError::Refused(reason) => Halt::End(Failure::Client(KafkaStreamsError::Producer(reason))),
+            TransactionError::Denied(error) => error.into(),
         }
     }
 }

@@ -21,6 +21,7 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use super::clients::{self, Plain};
 use super::cluster;
 use super::local_store::Position;
+use super::refusal;
 use super::topics::TOMBSTONES_STAY;
 use super::{KafkaStreamsConfig, KafkaStreamsError};
 use crate::TaskId;
@@ -169,7 +170,10 @@ impl Restorer {
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     return Err(KafkaStreamsError::broker(format!("reading {}", gap.topic), error));
                 }
-                Some(Err(error)) => tracing::warn!(%error, topic = &*gap.topic, "Restoring meets an error."),
+                Some(Err(error)) => {
+                    refusal::of_topic("READ", &gap.topic, &error).map_or(Ok(()), Err)?;
+                    tracing::warn!(%error, topic = &*gap.topic, "Restoring meets an error.");
+                }
             }
         }
         if too_old {

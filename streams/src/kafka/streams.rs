@@ -24,6 +24,15 @@ pub(super) enum ThreadState {
     Ended,
 }
 
+/// Why a stream thread started anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The error's stable code.
+    pub code: &'static str,
+    /// What is wrong, and what to do about it.
+    pub reason: String,
+}
+
 /// What the handle and the stream threads share.
 pub(super) struct Shared {
     pub(super) config: KafkaStreamsConfig,
@@ -35,6 +44,8 @@ pub(super) struct Shared {
     /// A failure, not the user, stops it.
     failed: AtomicBool,
     threads: Mutex<Vec<ThreadState>>,
+    /// By thread: why it started anew, until it has committed again.
+    trouble: Mutex<Vec<Option<Trouble>>>,
     changed: Condvar,
 }
 
@@ -86,6 +97,11 @@ impl Shared {
         let until = Instant::now() + pause;
         let mut threads = self.threads.lock();
         while !self.is_stopping() && !self.changed.wait_until(&mut threads, until).timed_out() {}
+    }
+
+    /// Notes why a thread starts anew, or that it works.
+    pub(super) fn note_trouble(&self, thread: usize, trouble: Option<Trouble>) {
+        self.trouble.lock()[thread] = trouble;
     }
 
     /// Notes a failure of a task; how many in a row that is.
@@ -140,6 +156,7 @@ impl KafkaStreams {
             stopping: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             threads: Mutex::new(vec![ThreadState::Busy; threads]),
+            trouble: Mutex::new(vec![None; threads]),
             changed: Condvar::new(),
         });
         shared.status.set(State::Rebalancing);
@@ -163,6 +180,12 @@ impl KafkaStreams {
     /// Tasks of this process that failed and have not run through a commit since.
     pub fn failures(&self) -> Vec<TaskFailure> {
         self.shared.status.failures.lock().clone()
+    }
+
+    /// Why a stream thread of this process started anew, until it has committed since. What fails in a task is told by
+    /// [`failures`](Self::failures).
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.shared.trouble.lock().iter().flatten().next().cloned()
     }
 
     /// Commits, and leaves the group. False: the threads have not ended in time; they still end when they can.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::KafkaStreamsError;
 use super::error::Failure;
 use super::life::Life;
-use super::streams::{Shared, ThreadState};
+use super::streams::{Shared, ThreadState, Trouble};
 use crate::client::UncaughtResponse;
 
 /// Starts a stream thread.
@@ -41,6 +41,9 @@ fn run(shared: &Shared, number: usize) {
         let Err(failure) = outcome else { return };
         metrics::counter!("kafka_stream_thread_failed_total").increment(1);
         failures = if worked { 1 } else { failures + 1 };
+        if let Failure::Client(error) = &failure {
+            shared.note_trouble(number, Some(Trouble { code: error.code(), reason: error.to_string() }));
+        }
         match failure {
             Failure::Task(error) => {
                 let response = (shared.config.uncaught)(&error);

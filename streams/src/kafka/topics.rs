@@ -13,7 +13,16 @@ pub(super) const TOMBSTONES_STAY: Duration = Duration::from_hours(24);
 
 /// Checks the topics of a topology, and makes those that belong to the application.
 pub(super) fn prepare(topology: &BuiltTopology, cluster: &Cluster) -> Result<(), KafkaStreamsError> {
-    cluster.create(&repartition_topics(topology, &cluster.topics()?)?)?;
+    match repartition_topics(topology, &cluster.topics()?) {
+        Ok(missing) => cluster.create(&missing)?,
+        Err(error) => {
+            if let KafkaStreamsError::TopicsMissing(topics) = &error {
+                let reads = |topic: &str| topology.source_topics().any(|source| **source == *topic);
+                topics.iter().try_for_each(|topic| cluster.check_hidden(topic, if reads(topic) { "READ" } else { "WRITE" }))?;
+            }
+            return Err(error);
+        }
+    }
     cluster.create(&changelog_topics(topology, &cluster.topics()?)?)
 }
 

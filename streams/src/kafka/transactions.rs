@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, Prod
 use rdkafka::{ClientContext, Message, TopicPartitionList};
 use rustc_hash::FxHashMap;
 
+use super::refusal::{self, Refusals};
 use super::{KafkaStreamsConfig, KafkaStreamsError, clients, fail_point, watchdog};
 use crate::{Headers, ProducerRecord};
 
@@ -42,12 +43,15 @@ pub(super) enum TransactionError {
     Renew(String),
     /// Nobody could write this record.
     Refused(String),
+    /// Our principal lacks a right, or is not known.
+    Denied(KafkaStreamsError),
 }
 
 impl fmt::Display for TransactionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Abort(reason) | Self::Renew(reason) | Self::Refused(reason) => f.write_str(reason),
+            Self::Denied(error) => error.fmt(f),
         }
     }
 }
@@ -60,15 +64,18 @@ pub(super) type Slot = usize;
 struct Deliveries {
     last: Mutex<FxHashMap<Slot, i64>>,
     failed: Mutex<Vec<(Slot, KafkaError)>>,
+    refusals: Refusals,
 }
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         clients::log(level, facility, message);
+        self.refusals.note_log(facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         clients::log_error(&error, reason);
+        self.refusals.note(&error, reason);
     }
 }
 
@@ -77,13 +84,18 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, result: &DeliveryResult<'_>, slot: Slot) {
         match result {
-            _ if slot == 0 => {}
+            Ok(_) if slot == 0 => {}
             Ok(message) => {
                 let offset = message.offset();
                 self.last.lock().entry(slot).and_modify(|last| *last = offset.max(*last)).or_insert(offset);
             }
             // It makes the commit fail.
-            Err((error, _)) => self.failed.lock().push((slot, error.clone())),
+            Err((error, message)) => {
+                self.refusals.note_record(message.topic(), error);
+                if slot != 0 {
+                    self.failed.lock().push((slot, error.clone()));
+                }
+            }
         }
     }
 }
@@ -126,9 +138,17 @@ impl Transactions {
     pub(super) fn settle(&mut self, wait: Duration) -> Result<bool, KafkaStreamsError> {
         self.producer.poll(Duration::ZERO);
         match self.producer.init_transactions(wait) {
-            Ok(()) => self.settled = true,
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.is_fatal() => {}
-            Err(error) => return Err(KafkaStreamsError::Producer(format!("settling the last transaction: {error}"))),
+            Ok(()) => {
+                self.settled = true;
+                self.producer.context().refusals.forget_identity();
+            }
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && !error.is_fatal() => {
+                self.producer.context().refusals.identity().map_or(Ok(()), Err)?;
+            }
+            Err(error) => {
+                let other = || KafkaStreamsError::Producer(format!("settling the last transaction: {error}"));
+                return Err(self.denied(&error, None).unwrap_or_else(other));
+            }
         }
         Ok(self.settled)
     }
@@ -150,7 +170,7 @@ impl Transactions {
         while let Err((error, again)) = self.producer.send(message) {
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.config.api_timeout);
             if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) || Instant::now() > deadline {
-                return Err(of_send(&record.topic, &error));
+                return Err(self.denied(&error, None).map_or_else(|| of_send(&record.topic, &error), TransactionError::Denied));
             }
             self.producer.poll(Duration::from_millis(1));
             message = again;
@@ -185,15 +205,16 @@ impl Transactions {
         fail_point::reached("before the flush");
         self.flush()?;
         if let Some((_, error)) = self.producer.context().failed.lock().first() {
-            return Err(TransactionError::Abort(format!("a record was not written: {error}")));
+            let abort = || TransactionError::Abort(format!("a record was not written: {error}"));
+            return Err(self.producer.context().refusals.topic().map_or_else(abort, TransactionError::Denied));
         }
         fail_point::reached("before adding offsets");
         for (offsets, group) in groups {
-            self.ask("adding offsets", |producer, wait| producer.send_offsets_to_transaction(offsets, group, wait))?;
+            self.ask("adding offsets", Some(offsets), |producer, wait| producer.send_offsets_to_transaction(offsets, group, wait))?;
         }
         fail_point::reached("before committing");
         // Once it is asked for, nobody but the broker knows what it came to: never is a commit that failed taken for an abort.
-        self.ask("committing", |producer, wait| producer.commit_transaction(wait)).map_err(|error| match error {
+        self.ask("committing", None, |producer, wait| producer.commit_transaction(wait)).map_err(|error| match error {
             TransactionError::Abort(reason) => TransactionError::Renew(reason),
             error => error,
         })?;
@@ -228,9 +249,11 @@ impl Transactions {
 
     fn begin(&mut self) -> Result<(), TransactionError> {
         if !self.open {
-            self.producer.context().failed.lock().clear();
+            let context = self.producer.context();
+            context.failed.lock().clear();
+            context.refusals.forget_topic();
             fail_point::reached("before beginning");
-            self.ask("beginning a transaction", |producer, _| producer.begin_transaction())?;
+            self.ask("beginning a transaction", None, |producer, _| producer.begin_transaction())?;
             self.open = true;
             fail_point::reached("after beginning");
         }
@@ -242,6 +265,8 @@ impl Transactions {
     fn flush(&self) -> Result<(), TransactionError> {
         let started = Instant::now();
         while self.producer.flush(Duration::ZERO).is_err() {
+            // They would wait in vain.
+            self.producer.context().refusals.topic().map_or(Ok(()), |denied| Err(TransactionError::Denied(denied)))?;
             let waited = started.elapsed();
             if waited > self.config.api_timeout {
                 return Err(TransactionError::Renew("the records were not written in time".to_owned()));
@@ -252,10 +277,26 @@ impl Transactions {
         Ok(())
     }
 
-    /// Makes a call with the time that is left to it, again as long as its error says that it may be repeated.
+    /// What right the principal lacks, if that is what a call's error comes from. `read`: offsets that it was about.
+    fn denied(&self, error: &KafkaError, read: Option<&TopicPartitionList>) -> Option<KafkaStreamsError> {
+        match (error.rdkafka_error_code()?, read) {
+            (RDKafkaErrorCode::TransactionalIdAuthorizationFailed, _) => {
+                Some(refusal::unauthorized("WRITE", format!("transactional id {}", self.id)))
+            }
+            (RDKafkaErrorCode::TopicAuthorizationFailed, Some(read)) if self.producer.context().refusals.topic().is_none() => {
+                let topics = read.elements().iter().map(|element| element.topic().to_owned()).collect::<Vec<_>>();
+                Some(refusal::unreadable(&self.config, &format!("{}-probe", self.client_id), topics.iter().map(String::as_str)))
+            }
+            _ => refusal::of_group(&self.config, error).or_else(|| self.producer.context().refusals.topic()),
+        }
+    }
+
+    /// Makes a call with the time that is left to it, again as long as its error says that it may be repeated. `read`: offsets that it is
+    /// about.
     fn ask(
         &self,
         action: &str,
+        read: Option<&TopicPartitionList>,
         mut call: impl FnMut(&BaseProducer<Deliveries>, Duration) -> KafkaResult<()>,
     ) -> Result<(), TransactionError> {
         let deadline = Instant::now() + self.answer;
@@ -265,6 +306,9 @@ impl Transactions {
                 Err(error) => error,
             };
             let reason = format!("{action}: {error}");
+            if let Some(denied) = self.denied(&error, read) {
+                return Err(TransactionError::Denied(denied));
+            }
             let KafkaError::Transaction(error) = error else { return Err(TransactionError::Renew(reason)) };
             if error.txn_requires_abort() && !error.is_fatal() {
                 return Err(TransactionError::Abort(reason));

@@ -44,12 +44,8 @@ pub fn svg(heading: &str, panels: &[Panel], marks: &[f64]) -> String {
             let colour = COLOURS[curve % COLOURS.len()];
             let line: Vec<String> = points.iter().map(|(second, value)| format!("{:.1},{:.1}", x(*second), y(*value))).collect();
             let _ = writeln!(svg, "<polyline fill=\"none\" stroke=\"{colour}\" points=\"{}\"/>", line.join(" "));
-            let _ = writeln!(
-                svg,
-                "<text x=\"{}\" y=\"{}\" fill=\"{colour}\">{name}</text>",
-                LEFT + 300.0 + 160.0 * curve as f64,
-                top + 10.0
-            );
+            let _ =
+                writeln!(svg, "<text x=\"{}\" y=\"{}\" fill=\"{colour}\">{name}</text>", LEFT + 300.0 + 160.0 * curve as f64, top + 10.0);
         }
         let minutes = (longest / 60.0).max(1.0).round() as u32;
         for minute in (0..=minutes).step_by((minutes as usize / 10).max(1)) {

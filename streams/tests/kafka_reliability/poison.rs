@@ -45,9 +45,8 @@ pub fn set_aside(run: &mut Run) {
 
 /// By the code of the error: dead letters of lines are undecodable or too large, those of words failed.
 fn assert_set_aside(prefix: &str, rounds: usize) {
-    let header = |record: &Seen, name: &str| {
-        record.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default()
-    };
+    let header =
+        |record: &Seen, name: &str| record.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone()).unwrap_or_default();
     let (mut codes, mut places, mut letters) = (BTreeMap::<String, usize>::new(), BTreeSet::new(), 0);
     for topic in ["lines", "words"].map(|name| format!("{prefix}-{name}")) {
         let read: BTreeMap<_, _> = read_all(&topic).into_iter().map(|record| ((record.partition, record.offset), record)).collect();

@@ -19,9 +19,15 @@ pub const COORDINATOR_PARTITIONS: i32 = 4;
 /// When the controller has missed a broker that is gone. One that is back before waits for that: it is not let in twice.
 pub const BROKER_MISSED: Duration = Duration::from_millis(BROKER_SESSION_MS + 500);
 
+static SERVERS: OnceLock<String> = OnceLock::new();
+
+/// Has all clients of this binary use a broker that it started by other means.
+pub(super) fn use_broker(address: &str) {
+    SERVERS.set(address.to_owned()).expect("before any other broker is asked for");
+}
+
 /// `bootstrap.servers` of the broker: `KAFKA_BOOTSTRAP_SERVERS`, or one of our own.
 pub fn bootstrap() -> &'static str {
-    static SERVERS: OnceLock<String> = OnceLock::new();
     SERVERS.get_or_init(|| match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
         Ok(servers) if !servers.is_empty() => servers,
         _ => own_cluster(1).address(),
@@ -139,7 +145,7 @@ impl Broker {
 }
 
 /// A process of Kafka, with its folder.
-struct Node {
+pub(super) struct Node {
     folder: PathBuf,
     shell: Mutex<Shell>,
 }
@@ -169,26 +175,40 @@ const SHELL: &str = r#"
     rm -rf "$folder"
 "#;
 
+/// Apache Kafka, as Java finds it.
+pub(super) fn classpath() -> String {
+    let libs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kafka-libs");
+    assert!(libs.join("complete").is_file(), "no Apache Kafka in {}: run scripts/kafka.sh first", libs.display());
+    format!("{}/*", libs.display())
+}
+
+pub(super) fn new_folder() -> PathBuf {
+    tempfile::Builder::new().prefix("kafka-").tempdir().unwrap().keep()
+}
+
 impl Node {
     /// Formats its storage; it is not started yet.
     fn new(settings: &str) -> Node {
-        let libs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kafka-libs");
-        assert!(libs.join("complete").is_file(), "no Apache Kafka in {}: run scripts/kafka.sh first", libs.display());
-        let classpath = format!("{}/*", libs.display());
-        let folder = tempfile::Builder::new().prefix("kafka-").tempdir().unwrap().keep();
+        Node::in_folder(new_folder(), settings, &[])
+    }
+
+    /// In a folder that is there, and goes with the process; `format`: what else formatting its storage needs.
+    pub(super) fn in_folder(folder: PathBuf, settings: &str, format: &[&str]) -> Node {
+        let classpath = classpath();
         let file = folder.join("server.properties");
         fs::write(&file, format!("{settings}log.dirs={}/data\n", folder.display())).unwrap();
         let java = |class: &str| {
             let flags = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.apache.logging.log4j.level=WARN", "-cp", &classpath, class];
             flags.map(str::to_owned)
         };
-        let format = Command::new("java")
+        let formatted = Command::new("java")
             .args(java("kafka.tools.StorageTool"))
             .args(["format", "--cluster-id=4L6g3nShT-eMCtK--X86sw", "-c"])
             .arg(&file)
+            .args(format)
             .output()
             .expect("java runs: see scripts/kafka.sh");
-        assert!(format.status.success(), "formatting the storage: {}", String::from_utf8_lossy(&format.stderr));
+        assert!(formatted.status.success(), "formatting the storage: {}", String::from_utf8_lossy(&formatted.stderr));
         let mut process = Command::new("sh")
             .args(["-c", SHELL, "sh"])
             .arg(&folder)
@@ -204,7 +224,25 @@ impl Node {
         Node { folder, shell: Mutex::new(Shell { _process: process, commands, answers }) }
     }
 
-    fn tell(&self, command: &str) {
+    /// Waits until it knows a leader for each partition that there is.
+    pub(super) fn await_answer(&self, address: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut settings = ClientConfig::new();
+        settings.set("bootstrap.servers", address).set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "100");
+        // Its complaints while it waits are of no interest.
+        let consumer: BaseConsumer = settings.set_log_level(RDKafkaLogLevel::Emerg).create().unwrap();
+        let answers = || {
+            let metadata = consumer.fetch_metadata(None, Duration::from_millis(500)).ok()?;
+            let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+            (!metadata.brokers().is_empty() && partitions.all(|partition| partition.leader() >= 0)).then_some(())
+        };
+        while answers().is_none() {
+            let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "the broker does not answer; it said: {}", log());
+        }
+    }
+
+    pub(super) fn tell(&self, command: &str) {
         let mut shell = self.shell.lock().unwrap();
         writeln!(shell.commands, "{command}").unwrap();
         let mut answer = String::new();
@@ -234,7 +272,7 @@ inter.broker.listener.name=PLAINTEXT
 }
 
 /// Ports that were free a moment ago.
-fn free_ports<const N: usize>() -> [u16; N] {
+pub(super) fn free_ports<const N: usize>() -> [u16; N] {
     let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }

@@ -7,6 +7,7 @@ mod load;
 mod oracle;
 mod process;
 mod proxy;
+mod secure;
 mod topology;
 
 use std::path::Path;
@@ -27,6 +28,7 @@ pub use load::Load;
 pub use oracle::{POISON, Tail, Verdict, assert_each_counted_once, await_counted, counts_so_far, verdict};
 pub use process::{BREAKS, DIES_AT, GROUP_INSTANCE, Process, SESSION_TIMEOUT, run_child};
 pub use proxy::{Trouble, proxy};
+pub use secure::{PASSWORD, Secure, secure_broker};
 pub use topology::{count_both, count_from_the_start, word_count};
 
 /// How long a topic that is read may give nothing.
@@ -61,8 +63,7 @@ pub fn create_topics(topics: &[(&str, i32)]) {
 
 pub fn create_topics_with(topics: &[(&str, i32)], settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", bootstrap()).create().unwrap();
-    let new: Vec<NewTopic<'_>> =
-        topics.iter().map(|(name, partitions)| new_topic(name, *partitions, settings)).collect();
+    let new: Vec<NewTopic<'_>> = topics.iter().map(|(name, partitions)| new_topic(name, *partitions, settings)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for made in runtime.block_on(admin.create_topics(&new, &AdminOptions::new())).unwrap() {
         made.unwrap();

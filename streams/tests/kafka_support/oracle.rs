@@ -181,7 +181,11 @@ pub fn verdict(prefix: &str) -> Verdict {
     let (mut lines, mut words) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
     let is_poison = |message: &BorrowedMessage<'_>| message.key().unwrap_or_default().starts_with(POISON.as_bytes());
     let read_committed = |name: &str, each: &mut dyn FnMut(&BorrowedMessage<'_>)| {
-        read_committed(&topic(name), |message| if !is_poison(message) { each(message) });
+        read_committed(&topic(name), |message| {
+            if !is_poison(message) {
+                each(message)
+            }
+        });
     };
     read_committed("lines", &mut |line| *lines.entry(text(line.payload())).or_default() += 1);
     read_committed("words", &mut |word| *words.entry(text(word.key())).or_default() += 1);

@@ -27,17 +27,17 @@ fn client<C: rdkafka::ClientContext, T: FromClientConfigAndContext<C>>(
 
 /// Makes topics.
 pub(super) fn admin<T: FromClientConfigAndContext<Plain>>(config: &KafkaStreamsConfig) -> Result<T, LogError> {
-    client(config, "admin", Plain, &[])
+    client(config, "admin", Plain::default(), &[])
 }
 
 /// Asks for metadata, and for the ends of partitions: of all that was written, or of what is settled.
 pub(super) fn observer(config: &KafkaStreamsConfig, isolation: &str) -> Result<BaseConsumer<Plain>, LogError> {
-    client(config, "observer", Plain, &[("isolation.level", isolation)])
+    client(config, "observer", Plain::default(), &[("isolation.level", isolation)])
 }
 
 /// Asks for a group's offsets. It never joins: a group whose offsets an owner keeps has no members.
 pub(super) fn of_group(config: &KafkaStreamsConfig, group: &str) -> Result<BaseConsumer<Plain>, LogError> {
-    client(config, group, Plain, &[("group.id", group), ("isolation.level", "read_committed"), ("enable.auto.commit", "false")])
+    client(config, group, Plain::default(), &[("group.id", group), ("isolation.level", "read_committed"), ("enable.auto.commit", "false")])
 }
 
 /// Reads partitions that it is told. `hurried`: it hears at once that there is no more, which costs requests.
@@ -56,7 +56,7 @@ pub(super) fn reader(config: &KafkaStreamsConfig, hurried: bool) -> Result<BaseC
         ("queued.max.messages.kbytes", "2048"),
         ("fetch.queue.backoff.ms", "5"),
     ];
-    client(config, "reader", Plain, &ours)
+    client(config, "reader", Plain::default(), &ours)
 }
 
 /// A member of a group of owners.

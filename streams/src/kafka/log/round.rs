@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::super::transactions::{TransactionError, Transactions};
+use super::super::{KafkaStreamsError, refusal};
 use super::brokers::Brokers;
 use super::queue::Pending;
 use super::{KafkaLogError, error};
@@ -110,6 +111,9 @@ impl Round {
         if let (Some(append), TransactionError::Refused(reason)) = (append, &error) {
             refused.insert(append, LogError::Invalid { what: "record of an append".to_owned(), reason: reason.clone() });
         }
+        if let TransactionError::Denied(denied) = &error {
+            refused.extend(self.denied(denied));
+        }
         let at_once = !refused.is_empty();
         self.give_up(refused);
         Err(Attempt::Again { reason: error.to_string(), at_once })
@@ -177,6 +181,20 @@ impl Round {
             }
         }
         refused
+    }
+
+    /// Appends that need a right that is missing: those that write the topic that is named, else all.
+    fn denied(&self, denied: &KafkaStreamsError) -> BTreeMap<usize, LogError> {
+        let writes = |pending: &Pending| match denied {
+            KafkaStreamsError::Unauthorized { resource, .. } => {
+                pending.append.records.iter().any(|record| *resource == refusal::topic_named(&record.topic))
+            }
+            _ => false,
+        };
+        let any = self.appends.iter().any(writes);
+        let concerned = self.appends.iter().enumerate().filter(|(_, pending)| !any || writes(pending));
+        let refused = || KafkaLogError::Refused { action: "appending".to_owned(), reason: denied.to_string() }.into();
+        concerned.map(|(n, _)| (n, refused())).collect()
     }
 
     fn give_up(&mut self, mut refused: BTreeMap<usize, LogError>) {
