@@ -57,8 +57,9 @@ pub fn unique(name: &str) -> String {
     format!("{name}-{:08x}", rand::random::<u32>())
 }
 
+/// For records of any time: the brokers of the tests look often for what is old.
 pub fn create_topics(topics: &[(&str, i32)]) {
-    create_topics_with(topics, &[]);
+    create_topics_with(topics, &[("retention.ms", "-1")]);
 }
 
 pub fn create_topics_with(topics: &[(&str, i32)], settings: &[(&str, &str)]) {
