@@ -42,6 +42,7 @@ install_for() {
     [ -n "$(postgres_bin)" ] || missing="$missing postgresql"
     command -v psql >/dev/null || missing="$missing postgresql-client"
     if [ "$1" = test ]; then
+        command -v kcat >/dev/null || missing="$missing kcat"
         command -v chromium >/dev/null || missing="$missing chromium"
         command -v chromedriver >/dev/null || missing="$missing chromium-driver"
         # Other people's clients of the schema registry.

@@ -176,7 +176,7 @@ const SHELL: &str = r#"
 "#;
 
 /// Apache Kafka, as Java finds it.
-pub(super) fn classpath() -> String {
+pub fn classpath() -> String {
     let libs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/kafka-libs");
     assert!(libs.join("complete").is_file(), "no Apache Kafka in {}: run scripts/kafka.sh first", libs.display());
     format!("{}/*", libs.display())

@@ -23,7 +23,7 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use streams::kafka::KafkaStreamsConfig;
 
 pub use actor::{Actors, is_lost, log_config, run_actor};
-pub use broker::{BROKER_MISSED, Broker, COORDINATOR_PARTITIONS, bootstrap, own_broker, own_cluster};
+pub use broker::{BROKER_MISSED, Broker, COORDINATOR_PARTITIONS, bootstrap, classpath, own_broker, own_cluster};
 pub use load::Load;
 pub use oracle::{POISON, Tail, Verdict, assert_each_counted_once, await_counted, counts_so_far, verdict};
 pub use process::{BREAKS, DIES_AT, GROUP_INSTANCE, Process, SESSION_TIMEOUT, run_child};
