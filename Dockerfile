@@ -3,7 +3,7 @@
 FROM rust:1.95.0-slim-trixie AS chef
 # What librdkafka and OpenSSL are built with.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends build-essential cmake perl pkg-config \
+    && apt-get install -y --no-install-recommends build-essential cmake libssl-dev perl pkg-config \
     && rm -rf /var/lib/apt/lists/* \
     && cargo install cargo-chef --locked --version 0.1.78
 WORKDIR /src
