@@ -55,7 +55,7 @@ listen=${CONCORD_LISTEN:-127.0.0.1:8000}
 sandbox_listen=${CONCORD_SANDBOX_LISTEN:-127.0.0.1:8010}
 registry=${CONCORD_REGISTRY_LISTEN:-127.0.0.1:8081}
 registry=${registry/#0.0.0.0:/127.0.0.1:}
-[ "$kafka" = no ] && [ -z "${SCHEMA_REGISTRY_URL:-}" ] || registry=off
+[ -z "${SCHEMA_REGISTRY_URL:-}" ] || registry=off
 # Where it answers on this machine.
 here=${listen/#0.0.0.0:/127.0.0.1:}
 mkdir -p "$CONCORD_DATA_DIR"

@@ -45,14 +45,14 @@ pub enum Command {
         after_help = "Examples:\n  concord run\n  concord run --config concord.toml --data-dir /var/lib/concord --listen 127.0.0.1:9000\n  CONCORD_LOG=debug concord run\n  KAFKA_BOOTSTRAP_SERVERS=kafka:9092 concord run --roles streams,connectors"
     )]
     Run {
-        /// What this process does: `streams` (the topology), `connectors` (sources and sinks), `http` (webhooks, API, page). A part
+        /// What this process does: `streams` (the topology), `connectors` (sources and sinks), `http` (webhooks, API, page, schema registry). A part
         /// alone needs KAFKA_BOOTSTRAP_SERVERS
         #[arg(long, value_enum, value_delimiter = ',', default_value = "streams,connectors,http", value_name = "ROLES")]
         roles: Vec<Role>,
     },
-    /// Serve the schema registry alone (`concord run` serves it as well): Confluent's REST API, on the log of a data folder
+    /// Serve the schema registry alone (`concord run` serves it as well): Confluent's REST API, on the log of a data folder or on Kafka
     #[command(
-        after_help = "Examples:\n  concord registry\n  concord registry --listen 127.0.0.1:8082 --data-dir ./schemas\n  CONCORD_REGISTRY_BASIC_AUTH=ada:secret concord registry --listen 0.0.0.0:8081\n  curl -s http://127.0.0.1:8081/subjects\n\nIt listens on --listen, else CONCORD_REGISTRY_LISTEN, else 127.0.0.1:8081."
+        after_help = "Examples:\n  concord registry\n  concord registry --listen 127.0.0.1:8082 --data-dir ./schemas\n  CONCORD_REGISTRY_BASIC_AUTH=ada:secret concord registry --listen 0.0.0.0:8081\n  KAFKA_BOOTSTRAP_SERVERS=kafka:9092 concord registry\n  curl -s http://127.0.0.1:8081/subjects\n\nIt listens on --listen, else CONCORD_REGISTRY_LISTEN, else 127.0.0.1:8081."
     )]
     Registry,
     /// Check the configuration, and that Postgres and the vendors can be reached with it
@@ -148,7 +148,7 @@ pub enum Role {
     Streams,
     /// Sources and sinks: a system's reads and writes are one conversation, so they are one role
     Connectors,
-    /// Webhooks, the API and the page
+    /// Webhooks, the API, the page and the schema registry
     Http,
 }
 

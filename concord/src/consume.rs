@@ -3,6 +3,7 @@
 use crate::{
     cli,
     config::{Config, Env, Need, Overrides},
+    registry::Service,
     stdout::written,
     topics,
 };
@@ -21,7 +22,11 @@ const LOOK: Duration = Duration::from_millis(100);
 pub async fn run(args: cli::Consume, overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     let config = Config::load(overrides, env, Need::Shape)?;
     match &config.kafka {
-        Some(kafka) => cluster(args, kafka.connect(&config.application_id).await?).await,
+        Some(kafka) => {
+            let log = kafka.connect(&config.application_id).await?;
+            let schemas = Service::open(log.clone(), topics::schemas_topic(&config)).await?;
+            cluster(args, log, schemas).await
+        }
         None => folder(args, &config).await,
     }
 }
@@ -77,7 +82,7 @@ fn print(reader: &LogReader, printer: &mut Printer, places: &mut [(TopicPartitio
     Ok(printed)
 }
 
-async fn cluster(args: cli::Consume, log: Log) -> anyhow::Result<()> {
+async fn cluster(args: cli::Consume, log: Log, schemas: Service) -> anyhow::Result<()> {
     let mut places = Vec::new();
     for tp in partitions(&args, &log.topics())? {
         let end = log.end_offset(&tp).await?;
@@ -88,7 +93,7 @@ async fn cluster(args: cli::Consume, log: Log) -> anyhow::Result<()> {
         };
         places.push((tp, from, end));
     }
-    let mut printer = Printer { topic: args.topic, registry: topics::registry_in(&log).await?, left: args.max.unwrap_or(u64::MAX) };
+    let mut printer = Printer { topic: args.topic, registry: schemas.registry().clone(), left: args.max.unwrap_or(u64::MAX) };
     for (tp, next, end) in &mut places {
         let (from, mut failed) = (*next, None);
         let take = |record: ConsumerRecord| {
@@ -123,7 +128,7 @@ async fn cluster(args: cli::Consume, log: Log) -> anyhow::Result<()> {
         for place in 0..count {
             for record in follow.take(place, printer.left.min(500) as usize, 1 << 20)? {
                 if printer.lacks_schema(&record) {
-                    printer.registry = topics::registry_in(&log).await?;
+                    schemas.catch_up().await?;
                 }
                 printer.print(&record)?;
             }

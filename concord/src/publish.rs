@@ -4,8 +4,9 @@ use crate::{
     cli,
     client::Client,
     config::{Env, Overrides},
+    registry::Service,
     target,
-    topics::{self, Outcome, Published, Publisher, Refused},
+    topics::{Outcome, Published, Publisher, Refused, schemas_topic},
 };
 use anyhow::{Context, bail};
 use serde_json::{Value as Json, json};
@@ -30,9 +31,9 @@ impl Target {
         match target::Target::find(&args.server, overrides, env).await? {
             target::Target::Process(client) => Ok(Target::Process(client)),
             target::Target::Folder(config) => {
-                let log = Log::open(&config.data_dir, Options::default())?.into();
-                let registry = topics::registry_in(&log).await?;
-                Ok(Target::Folder(Publisher::new(log, registry, &config.systems)))
+                let log = streams::Log::from(Log::open(&config.data_dir, Options::default())?);
+                let schemas = Service::open(log.clone(), schemas_topic(&config)).await?;
+                Ok(Target::Folder(Publisher::new(log, schemas.registry().clone(), &config.systems)))
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Publishing JSON to topics as Avro, and showing their records as JSON: what `concord publish`, `concord consume` and the
 //! HTTP API share.
 
-use crate::config::{Kind, SystemConfig};
+use crate::config::{Config, Kind, SystemConfig};
 use anyhow::Context;
 use schemas::{Registry, SchemaRecord, System, registry::value_subject};
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,13 @@ use topology::customers::topics::customers;
 
 /// The registry's own topic.
 pub const SCHEMAS: &str = "_schemas";
+/// What was learnt from another registry, on Kafka: there `_schemas` may be that one's.
+const LEARNT_SCHEMAS: &str = "_concord.schemas";
+
+/// Where the schemas of this configuration are in the log.
+pub fn schemas_topic(config: &Config) -> &'static str {
+    if config.kafka.is_some() && config.schema_registry.is_some() { LEARNT_SCHEMAS } else { SCHEMAS }
+}
 
 /// Fields of a `SourceCustomer` that only a connector may give: they place a record in its conversation.
 const OURS: [&str; 3] = ["order", "incarnation", "answer"];
@@ -125,37 +132,17 @@ impl Publisher {
     }
 }
 
-/// One of the registry's records.
-fn replay(registry: &Registry, record: &ConsumerRecord) -> anyhow::Result<()> {
+/// Takes in one of the registry's records.
+pub fn replay(registry: &Registry, record: &ConsumerRecord) -> anyhow::Result<()> {
     let key = record.key.as_deref().unwrap_or_default();
     registry
         .apply(key, record.value.as_deref())
-        .with_context(|| format!("{SCHEMAS}, offset {}: the registry's records are damaged", record.offset))
-}
-
-/// The registry that a log keeps in its topic `_schemas`. The topic must exist.
-pub async fn registry_in(log: &Log) -> anyhow::Result<Registry> {
-    let registry = Registry::new();
-    let tp = TopicPartition::new(SCHEMAS, 0);
-    let mut replayed = Ok(());
-    let take = |record| {
-        if replayed.is_ok() {
-            replayed = replay(&registry, &record);
-        }
-    };
-    log.scan(&tp, 0, log.end_offset(&tp).await?, take).await?;
-    replayed.map(|()| registry)
+        .with_context(|| format!("{}, offset {}: the registry's records are damaged", record.topic, record.offset))
 }
 
 /// One of the registry's records, for its topic.
-pub fn registry_record(SchemaRecord { key, value }: SchemaRecord) -> ProducerRecord {
-    ProducerRecord { value: value.map(Into::into), ..ProducerRecord::tombstone(SCHEMAS, key) }.with_partition(0)
-}
-
-/// Appends what was registered since the last time. To be called before anything is written with the new ids.
-pub async fn save_registry(log: &Log, registry: &Registry) -> Result<(), LogError> {
-    let records: Vec<_> = registry.take_unsaved().into_iter().map(registry_record).collect();
-    if records.is_empty() { Ok(()) } else { log.append(Append::of(records)).await.map(drop) }
+pub fn registry_record(tp: &TopicPartition, SchemaRecord { key, value }: SchemaRecord) -> ProducerRecord {
+    ProducerRecord { value: value.map(Into::into), ..ProducerRecord::tombstone(&*tp.topic, key) }.with_partition(tp.partition)
 }
 
 /// Bytes as text, or in hex where they are none.
@@ -170,7 +157,7 @@ pub fn text(bytes: &[u8]) -> Json {
 pub fn shown(registry: &Registry, topic: &str, record: &ConsumerRecord) -> Json {
     let value = match record.value.as_deref() {
         None => Json::Null,
-        Some(bytes) if topic == SCHEMAS => serde_json::from_slice(bytes).unwrap_or_else(|_| text(bytes)),
+        Some(bytes) if [SCHEMAS, LEARNT_SCHEMAS].contains(&topic) => serde_json::from_slice(bytes).unwrap_or_else(|_| text(bytes)),
         Some(bytes) => registry.decode_json(bytes).unwrap_or_else(|_| text(bytes)),
     };
     let headers: serde_json::Map<_, _> =

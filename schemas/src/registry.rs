@@ -151,6 +151,11 @@ impl Registry {
         self.state.write().apply(Entry::read(key, value)?)
     }
 
+    /// A copy that changes by itself: what a change would come to is tried there.
+    pub fn fork(&self) -> Registry {
+        Registry { state: Arc::new(RwLock::new(self.state.read().clone())), unsaved: Arc::default(), ask: None }
+    }
+
     /// Records of registrations by [`Registry::codec`] that were not taken yet, oldest first: append them before writing values.
     pub fn take_unsaved(&self) -> Vec<SchemaRecord> {
         std::mem::take(&mut *self.unsaved.lock())

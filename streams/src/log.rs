@@ -44,6 +44,15 @@ impl Log {
         }))
     }
 
+    /// Owns `name` at once, whoever has it: that one hears of it when it appends next, and nothing of that is there. For changes that
+    /// are rare and short, and can be decided anew.
+    pub async fn take_over(&self, name: &str) -> Result<Owner, LogError> {
+        match self {
+            Log::Embedded(_) => self.own(name).await,
+            Log::Kafka(log) => Ok(Owner(Owning::Kafka(log.take_over(name).await?))),
+        }
+    }
+
     /// Creates a topic, or applies a changed clean-up policy to one that exists.
     pub async fn create_topic(&self, topic: TopicConfig) -> Result<(), LogError> {
         match self {

@@ -1,7 +1,34 @@
 //! `concord.toml`, as written. Unknown keys are refused, so that a typing mistake is never silently a default.
 
+use super::{ConfigError, DEFAULT_FILE, Env, Overrides};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+/// The file that flags or the environment name, or the usual one if it is there; and what to call it.
+pub fn read(overrides: &Overrides, env: &Env) -> Result<(String, File), ConfigError> {
+    let named = overrides.config.clone().or_else(|| env.var("CONCORD_CONFIG").map(PathBuf::from));
+    let (path, text) = match named {
+        Some(path) => {
+            let text = std::fs::read_to_string(&path).map_err(|e| ConfigError {
+                from: path.display().to_string(),
+                mistakes: vec![format!("CONCORD_CONFIG: cannot read {}: {e}", path.display())],
+            })?;
+            (Some(path), text)
+        }
+        None if Path::new(DEFAULT_FILE).exists() => {
+            let text = std::fs::read_to_string(DEFAULT_FILE)
+                .map_err(|e| ConfigError { from: DEFAULT_FILE.into(), mistakes: vec![format!("cannot read {DEFAULT_FILE}: {e}")] })?;
+            (Some(PathBuf::from(DEFAULT_FILE)), text)
+        }
+        None => (None, String::new()),
+    };
+    let source = path.map_or_else(|| "no file, defaults and environment".into(), |p| p.display().to_string());
+    let file = toml::from_str(&text).map_err(|e| ConfigError { from: source.clone(), mistakes: vec![e.to_string().trim().to_string()] })?;
+    Ok((source, file))
+}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

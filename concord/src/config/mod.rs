@@ -8,7 +8,7 @@ mod registry;
 
 pub use env::Env;
 pub use kafka::Kafka;
-pub use registry::{RegistryConfig, RemoteConfig};
+pub use registry::{Alone, RegistryConfig, RemoteConfig};
 
 use clients::{
     Secret,
@@ -16,14 +16,12 @@ use clients::{
     stripe::{Limits, Options, SetupError, options::API_BASE},
 };
 use schemas::{Field, System};
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 /// The file that is read where `CONCORD_CONFIG` names none and this one exists.
 pub const DEFAULT_FILE: &str = "concord.toml";
+/// `application_id`, unless the file has another.
+const APPLICATION_ID: &str = "concord";
 
 /// All of it, checked.
 #[derive(Debug, Clone)]
@@ -150,25 +148,7 @@ fn count(n: usize) -> String {
 impl Config {
     /// Reads flags, environment and file.
     pub fn load(overrides: &Overrides, env: &Env, need: Need) -> Result<Config, ConfigError> {
-        let named = overrides.config.clone().or_else(|| env.var("CONCORD_CONFIG").map(PathBuf::from));
-        let (path, text) = match named {
-            Some(path) => {
-                let text = std::fs::read_to_string(&path).map_err(|e| ConfigError {
-                    from: path.display().to_string(),
-                    mistakes: vec![format!("CONCORD_CONFIG: cannot read {}: {e}", path.display())],
-                })?;
-                (Some(path), text)
-            }
-            None if Path::new(DEFAULT_FILE).exists() => {
-                let text = std::fs::read_to_string(DEFAULT_FILE)
-                    .map_err(|e| ConfigError { from: DEFAULT_FILE.into(), mistakes: vec![format!("cannot read {DEFAULT_FILE}: {e}")] })?;
-                (Some(PathBuf::from(DEFAULT_FILE)), text)
-            }
-            None => (None, String::new()),
-        };
-        let source = path.map_or_else(|| "no file, defaults and environment".into(), |p| p.display().to_string());
-        let file: file::File =
-            toml::from_str(&text).map_err(|e| ConfigError { from: source.clone(), mistakes: vec![e.to_string().trim().to_string()] })?;
+        let (source, file) = file::read(overrides, env)?;
         Config::check(source, file, overrides, env, need)
     }
 
@@ -181,10 +161,6 @@ impl Config {
                 None
             }
         };
-
-        if env.var("SCHEMA_REGISTRY_URL").is_some() && env.var("KAFKA_BOOTSTRAP_SERVERS").is_some() {
-            wrong.push("SCHEMA_REGISTRY_URL: this build uses another registry only with its log in the data folder; unset it".into());
-        }
 
         if let Err(mistake) = env.log_filter() {
             wrong.push(mistake);
@@ -237,7 +213,7 @@ impl Config {
         }
         Ok(Config {
             source,
-            application_id: file.application_id.unwrap_or_else(|| "concord".into()),
+            application_id: file.application_id.unwrap_or_else(|| APPLICATION_ID.into()),
             database_url,
             listen,
             api_token,

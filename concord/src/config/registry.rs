@@ -1,6 +1,6 @@
 //! Settings of the schema registry that this process serves.
 
-use super::{ConfigError, Env, Overrides, data_dir};
+use super::{APPLICATION_ID, ConfigError, Env, Kafka, Overrides, data_dir, file, kafka};
 use clients::Secret;
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -14,14 +14,29 @@ pub struct RegistryConfig {
     pub basic: Vec<Secret>,
 }
 
+/// What a registry alone needs.
+pub struct Alone {
+    /// Where its log is,
+    pub folder: PathBuf,
+    /// unless it is on a cluster.
+    pub kafka: Option<Kafka>,
+    pub application_id: String,
+    pub registry: RegistryConfig,
+}
+
 impl RegistryConfig {
-    /// For the registry alone: its data folder, and the address that `--listen` or `CONCORD_REGISTRY_LISTEN` gives.
-    pub fn alone(overrides: &Overrides, env: &Env) -> Result<(PathBuf, RegistryConfig), ConfigError> {
+    /// For the registry alone: where its log is, and the address that `--listen` or `CONCORD_REGISTRY_LISTEN` gives.
+    pub fn alone(overrides: &Overrides, env: &Env) -> Result<Alone, ConfigError> {
+        let (from, file) = file::read(overrides, env)?;
         let mut mistakes = Vec::new();
         mistakes.extend(env.log_filter().err());
-        let config = RegistryConfig::read(env, overrides.listen.as_deref(), &mut mistakes);
-        let from = "flags and environment".into();
-        if mistakes.is_empty() { Ok((data_dir(overrides, env), config)) } else { Err(ConfigError { from, mistakes }) }
+        let kafka = kafka::check(file.kafka, env, &mut mistakes);
+        let registry = RegistryConfig::read(env, overrides.listen.as_deref(), &mut mistakes);
+        if !mistakes.is_empty() {
+            return Err(ConfigError { from, mistakes });
+        }
+        let application_id = file.application_id.unwrap_or_else(|| APPLICATION_ID.into());
+        Ok(Alone { folder: data_dir(overrides, env), kafka, application_id, registry })
     }
 
     /// `listen` wins over `CONCORD_REGISTRY_LISTEN`.

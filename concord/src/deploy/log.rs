@@ -5,7 +5,11 @@ use super::{
     plan::{State, Step},
     topics::{steps, wanted},
 };
-use crate::{config::Config, shape, topics};
+use crate::{
+    config::Config,
+    registry::{self, Service},
+    shape, topics,
+};
 use anyhow::Context;
 use schemas::{Registry, RegistryError};
 use std::os::unix::fs::PermissionsExt;
@@ -68,9 +72,7 @@ pub async fn apply(config: &Config) -> anyhow::Result<()> {
     for topic in wanted(config) {
         log.create_topic(topic).await?;
     }
-    let registry = topics::registry_in(&log).await?;
-    customers::build(&shape::customers_config(config), &registry)?;
-    topics::save_registry(&log, &registry).await?;
+    registry::register(&Service::open(log.clone(), topics::SCHEMAS).await?, &shape::customers_config(config)).await?;
     tokio::task::spawn_blocking(move || embedded.close()).await?;
     Ok(())
 }

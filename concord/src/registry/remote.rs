@@ -5,10 +5,12 @@
 //! fetched. Only a registry that answers "there is no such id" makes it a dead letter.
 //!
 //! What was learnt stands in the log's topic `_schemas`, too: the commands that read the log need no registry, and a data folder that is
-//! used without `SCHEMA_REGISTRY_URL` again goes on with the ids that are in its records.
+//! used without `SCHEMA_REGISTRY_URL` again goes on with the ids that are in its records. On Kafka it stands in a topic of our own, since
+//! `_schemas` may be that of the other registry.
 
-use crate::{config::RemoteConfig, topics};
-use anyhow::{Context, bail};
+use super::{Service, asking};
+use crate::config::RemoteConfig;
+use anyhow::bail;
 use schema_registry_converter::{
     async_impl::schema_registry::{SrSettings, get_referenced_schema, get_schema_by_id_and_type, post_schema},
     error::SRCError,
@@ -16,19 +18,17 @@ use schema_registry_converter::{
 };
 use schemas::{
     Registry,
+    registry::{Change, Refusal},
     text::{Node, whole},
     wire::SchemaId,
 };
-use std::{collections::HashSet, error::Error, future::Future, pin::Pin, time::Duration};
-use streams::{ErrorHandlerContext, ExceptionHandler, Log, ProcessorError, Response};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use std::{error::Error, future::Future, pin::Pin, time::Duration};
+use streams::{ErrorHandlerContext, ExceptionHandler, ProcessorError, Response};
 
 /// For one answer.
 const ANSWER: Duration = Duration::from_secs(10);
 /// First and longest pause before it is asked again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-/// How long "there is no such id" is believed.
-const NOWHERE: Duration = Duration::from_secs(30);
 /// References of references are followed so far.
 const DEPTH: usize = 16;
 
@@ -68,10 +68,10 @@ impl Remote {
         Ok(Remote { settings, url: config.url.clone() })
     }
 
-    /// Registers what `needed` has and makes it known in `registry`, which holds what the log's `_schemas` holds. Waits while the registry
-    /// is away.
-    pub async fn register(&self, registry: &Registry, needed: &Registry) -> anyhow::Result<()> {
+    /// Registers what `needed` has, and says which ids it got. `registry` holds what the log holds. Waits while the registry is away.
+    async fn register(&self, registry: &Registry, needed: &Registry) -> anyhow::Result<Vec<(String, SchemaId, String)>> {
         self.check_own(registry).await?;
+        let mut learnt = Vec::new();
         for subject in needed.subjects() {
             let Some((_, schema)) = needed.latest(&subject) else { continue };
             let supplied = || SuppliedSchema::new(None, SchemaType::Avro, schema.text().to_owned());
@@ -81,9 +81,9 @@ impl Remote {
                 Ok(registered) => registered.id,
                 Err(reason) => bail!("SCHEMA_REGISTRY_URL: {} refuses the schema of subject {subject}: {reason}", self.url),
             };
-            registry.learn(&subject, id, schema.text()).with_context(|| format!("SCHEMA_REGISTRY_URL: {}", self.url))?;
+            learnt.push((subject, id, schema.text().to_owned()));
         }
-        Ok(())
+        Ok(learnt)
     }
 
     /// The ids in the log's records must mean the same there.
@@ -154,43 +154,11 @@ impl Remote {
         })
     }
 
-    /// Fetches what `registry` asks for, as long as there is a registry.
-    async fn fetch(self, registry: Registry, mut wanted: UnboundedReceiver<SchemaId>) {
-        let mut under_way = HashSet::new();
-        let (done, mut fetched) = unbounded_channel();
-        loop {
-            tokio::select! {
-                id = wanted.recv() => match id {
-                    // Each on its own: one that is not answered keeps no other waiting.
-                    Some(id) if under_way.insert(id) => {
-                        let (remote, registry, done) = (self.clone(), registry.clone(), done.clone());
-                        tokio::spawn(async move {
-                            remote.fetch_one(&registry, id).await;
-                            let _ = done.send(id);
-                        });
-                    }
-                    Some(_) => {}
-                    None => return,
-                },
-                Some(id) = fetched.recv() => {
-                    under_way.remove(&id);
-                }
-            }
-        }
-    }
-
-    async fn fetch_one(&self, registry: &Registry, id: SchemaId) {
-        let fetched = async {
-            let schema =
-                self.asked(&format!("fetching schema {id}"), || get_schema_by_id_and_type(id, &self.settings, SchemaType::Avro)).await?;
-            registry.learn_id(id, &self.text(schema).await?).map_err(|error| error.to_string())
-        };
-        if let Err(reason) = fetched.await {
-            tracing::warn!(registry = self.url, id, reason, "A record names a schema that cannot be had.");
-            registry.nowhere(id, true);
-            tokio::time::sleep(NOWHERE).await;
-            registry.nowhere(id, false);
-        }
+    /// Makes an id known, or says why it cannot be.
+    async fn fetch(self, registry: Registry, id: SchemaId) -> Result<(), String> {
+        let what = format!("fetching schema {id}");
+        let schema = self.asked(&what, || get_schema_by_id_and_type(id, &self.settings, SchemaType::Avro)).await?;
+        registry.learn_id(id, &self.text(schema).await?).map_err(|error| error.to_string())
     }
 }
 
@@ -209,20 +177,20 @@ fn sorted(error: SRCError) -> Said {
     }
 }
 
-/// The registry of this process: the log's own, or, with `SCHEMA_REGISTRY_URL`, that one. `needed` holds every schema that is written with.
-pub async fn open(log: &Log, config: Option<&RemoteConfig>, needed: &Registry) -> anyhow::Result<Registry> {
-    let registry = topics::registry_in(log).await?;
-    let Some(config) = config else { return Ok(registry) };
+/// The registry in place of the log's own: registers there what `needed` has, which is every schema that is written with, and keeps what
+/// was learnt in the log.
+pub async fn open(service: &Service, config: &RemoteConfig, needed: &Registry) -> anyhow::Result<Registry> {
     let remote = Remote::new(config)?;
-    remote.register(&registry, needed).await?;
-    topics::save_registry(log, &registry).await?;
-    let (ask, wanted) = unbounded_channel();
-    let fetched = registry.fetching(move |id| {
-        // Nobody fetches any more when the process ends.
-        let _ = ask.send(id);
-    });
-    tokio::spawn(remote.fetch(registry, wanted));
-    Ok(fetched)
+    let learnt = remote.register(service.registry(), needed).await?;
+    let learn = move |registry: &Registry| {
+        let tried = registry.fork();
+        let learn = |(subject, id, text): &(String, SchemaId, String)| tried.learn(subject, *id, text);
+        learnt.iter().try_for_each(learn).map_err(|error| Refusal::new(409, error.to_string()))?;
+        Ok(Change { answer: (), records: tried.take_unsaved() })
+    };
+    service.change(learn).await.map_err(|refusal| anyhow::anyhow!("SCHEMA_REGISTRY_URL: {}: {}", config.url, refusal.message))?;
+    let registry = service.registry().clone();
+    Ok(asking::looking(service.registry(), move |id| remote.clone().fetch(registry.clone(), id)))
 }
 
 /// The handler, but for records whose schema is being fetched: those wait.

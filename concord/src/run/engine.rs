@@ -4,7 +4,8 @@ use crate::{
     cli::Role,
     config::{Config, Kafka},
     http::{Look, Part},
-    registry, shape, topics,
+    registry::{self, Service},
+    shape, topics,
 };
 use anyhow::Context;
 use schemas::Registry;
@@ -23,8 +24,6 @@ use streams::{
 };
 use topology::customers::{self, Cleanup};
 
-/// The registry's only writer owns this name.
-const SCHEMAS_OWNER: &str = "schemas";
 /// How long the stream threads have to commit and to leave their group.
 const CLOSE: Duration = Duration::from_secs(5);
 /// How often it is looked whether the topology has caught up.
@@ -34,6 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub struct Engine {
     pub log: Log,
     pub registry: Registry,
+    /// The registry and its topic.
+    pub schemas: Service,
     pub customers: customers::Config,
     pub application_id: String,
     streams: Option<Streams>,
@@ -65,7 +66,7 @@ impl Engine {
         let log = Log::from(embedded.clone());
         let customers = shape::customers_config(config);
         make_topics(config, &customers, &log).await?;
-        let (registry, topology) = registered(config, &customers, &log).await?;
+        let (schemas, registry, topology) = registered(config, &customers, &log).await?;
         let mut streams = StreamsConfig::new(&config.application_id);
         streams.task = task_config();
         let streams = embedded.start(&topology, streams)?;
@@ -73,6 +74,7 @@ impl Engine {
         Ok(Engine {
             log,
             registry,
+            schemas,
             customers,
             application_id: config.application_id.clone(),
             streams,
@@ -84,23 +86,13 @@ impl Engine {
         let log = kafka.connect(&config.application_id).await?;
         let customers = shape::customers_config(config);
         make_topics(config, &customers, &log).await?;
-        // One at a time, so that no two processes give one id to two schemas.
-        let (registry, topology) = loop {
-            let owner = log.own(SCHEMAS_OWNER).await.context("waiting for the schema registry's topic")?;
-            let made = registered(config, &customers, &owner.log()).await;
-            let lost = owner.is_lost();
-            owner.release().await;
-            match made {
-                Err(error) if lost => tracing::warn!(error = format!("{error:#}"), "Registering the schemas; trying again."),
-                made => break made?,
-            }
-        };
+        let (schemas, registry, topology) = registered(config, &customers, &log).await?;
         let streams = match roles.contains(&Role::Streams) {
             true => Some(Streams::Kafka(start_streams(config, kafka, topology).await?)),
             false => None,
         };
         let caught_up = Arc::new(AtomicBool::new(streams.is_none()));
-        Ok(Engine { log, registry, customers, application_id: config.application_id.clone(), streams, caught_up })
+        Ok(Engine { log, registry, schemas, customers, application_id: config.application_id.clone(), streams, caught_up })
     }
 
     /// No other process works on this log.
@@ -182,7 +174,7 @@ impl Streams {
 
 async fn make_topics(config: &Config, customers: &customers::Config, log: &Log) -> anyhow::Result<()> {
     let retention = Duration::from_secs(u64::from(config.retention_days) * 24 * 3600);
-    log.create_topic(TopicConfig::compact(topics::SCHEMAS, 1)).await?;
+    log.create_topic(TopicConfig::compact(topics::schemas_topic(config), 1)).await?;
     for topic in customers::topics(customers) {
         log.create_topic(match topic.cleanup {
             Cleanup::Delete => TopicConfig::delete(topic.name, topic.partitions, retention),
@@ -194,15 +186,12 @@ async fn make_topics(config: &Config, customers: &customers::Config, log: &Log) 
     Ok(())
 }
 
-/// The log's registry with every schema that this program writes, and the topology over it.
-async fn registered(config: &Config, customers: &customers::Config, log: &Log) -> anyhow::Result<(Registry, Topology)> {
-    // Every schema that is written with; ids come from the registry that is used.
-    let needed = Registry::new();
-    customers::build(customers, &needed)?;
-    let registry = registry::open(log, config.schema_registry.as_ref(), &needed).await?;
+/// The registry with every schema that this program writes, and the topology over it.
+async fn registered(config: &Config, customers: &customers::Config, log: &Log) -> anyhow::Result<(Service, Registry, Topology)> {
+    let schemas = Service::open(log.clone(), topics::schemas_topic(config)).await?;
+    let registry = registry::ready(&schemas, config, customers).await?;
     let topology = customers::build(customers, &registry)?;
-    topics::save_registry(log, &registry).await?;
-    Ok((registry, topology))
+    Ok((schemas, registry, topology))
 }
 
 async fn start_streams(config: &Config, kafka: &Kafka, topology: Topology) -> anyhow::Result<KafkaStreams> {

@@ -8,7 +8,7 @@ mod owned;
 mod product;
 mod serve;
 mod stripe;
-mod supervise;
+pub mod supervise;
 mod systems;
 mod tail;
 
@@ -56,8 +56,7 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
         anyhow::bail!("--roles: a part alone needs a log that several processes share: set KAFKA_BOOTSTRAP_SERVERS");
     }
     let listener = serve::bind(config.listen).await?;
-    // Several processes may share a log on Kafka, and there is one writer of the registry's topic.
-    let registry_listener = if config.kafka.is_none() { registry::bind(&config.registry).await? } else { None };
+    let registry_listener = if roles.contains(&Role::Http) { registry::bind(&config.registry).await? } else { None };
     let ended = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -80,7 +79,9 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
         systems = systems::start(&config, roles, &engine, &mut parts, &stops) => systems?,
         () = &mut ended => return Ok(()),
     };
-    let registry_served = registry::start(registry_listener, &engine.log, &engine.registry, &config.registry, stop_http.clone()).await?;
+    let registry_served = registry::start(registry_listener, engine.schemas.clone(), &config.registry, stop_http.clone());
+    let (schemas, until) = (engine.schemas.clone(), stops.sinks.clone());
+    let followed = keep("schemas".into(), stops.sinks.clone(), Trouble::default(), move || schemas.clone().follow(until.clone()));
 
     let dead_letters = Arc::new(DeadLetters::new(engine.log.clone()));
     let looked = dead_letters.clone();
@@ -123,12 +124,13 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
         unfinished("sources");
     }
     stops.sinks.cancel();
-    if timeout(STOP_SINKS, supervise::all(systems.sinks.into_iter().chain([tail]).collect())).await.is_err() {
+    if timeout(STOP_SINKS, supervise::all(systems.sinks.into_iter().chain([tail, followed]).collect())).await.is_err() {
         unfinished("sinks");
     }
     if timeout(STOP_HTTP, async { tokio::join!(http, registry_served) }).await.is_err() {
         unfinished("HTTP");
     }
+    engine.schemas.release().await;
     if timeout(STOP_ENGINE, tokio::task::spawn_blocking(move || engine.close())).await.is_err() {
         unfinished("the log");
     }

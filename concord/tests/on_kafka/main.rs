@@ -9,7 +9,7 @@ mod broker;
 mod world;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::{
     net::SocketAddr,
     process::{Child, Stdio},
@@ -19,18 +19,20 @@ use world::{PATIENCE, Plan, World, free_address};
 /// A second process, with a folder and an address of its own.
 struct Beside {
     listen: SocketAddr,
+    registry: SocketAddr,
     data: std::path::PathBuf,
     process: Option<Child>,
 }
 
 impl Beside {
     fn new(world: &World, name: &str) -> Beside {
-        Beside { listen: free_address(), data: world.folder.path().join(name), process: None }
+        Beside { listen: free_address(), registry: free_address(), data: world.folder.path().join(name), process: None }
     }
 
     fn launch(&mut self, world: &World, roles: &str) {
         let mut command = world.command();
         command.env("CONCORD_LISTEN", self.listen.to_string()).env("CONCORD_DATA_DIR", &self.data);
+        command.env("CONCORD_REGISTRY_LISTEN", self.registry.to_string());
         command.args(["run", "--roles", roles]).stdin(Stdio::null()).stdout(Stdio::null());
         self.process = Some(command.spawn().expect("concord starts"));
     }
@@ -58,6 +60,31 @@ impl Drop for Beside {
     }
 }
 
+const CONFIG: &str = "partitions = 2\n[kafka]\nsession_timeout_ms = 3000\n[systems.product]\nkind = \"postgres\"\n[systems.stripe]\nkind = \"stripe\"\n\
+                      [systems.crm]\nkind = \"topic\"\n";
+
+/// A later version of a topic's schema at one process' registry; a record with it by the other process, which has never seen it.
+async fn evolve(world: &World, second: &Beside) {
+    let versions = format!("http://{}/subjects/customers.crm-value/versions", second.registry);
+    let latest: Json = world.http.get(format!("{versions}/latest")).send().await.unwrap().json().await.unwrap();
+    let mut schema: Json = serde_json::from_str(latest["schema"].as_str().unwrap()).unwrap();
+    schema["fields"].as_array_mut().unwrap().push(json!({"name": "since", "type": ["null", "string"], "default": null}));
+    let answer = world.http.post(versions).json(&json!({"schema": schema.to_string()})).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200, "{}", answer.text().await.unwrap());
+    world
+        .until("a record with the new schema is taken", async |w: &World| {
+            let fields = json!({"name": "Grace", "email": "grace@example.com"});
+            let record = json!({"key": "grace", "value": {"fields": fields, "since": "1906"}});
+            let (status, body) =
+                w.ask(reqwest::Method::POST, "/api/v1/topics/customers.crm/records", Some(json!({"records": [record]}))).await;
+            status == 200 && body["accepted"] == 1
+        })
+        .await;
+    world.until("she is merged", async |w: &World| w.stripe_by_email("grace@example.com").len() == 1).await;
+    let (_, letters, _) = world.run(&["consume", "customers.crm.dlq"]);
+    assert_eq!(letters, "", "nothing of it is a dead letter");
+}
+
 /// Both places show the same people with the same values, each once.
 async fn agree(world: &World, people: usize) -> bool {
     let rows = world.rows("select name, email, phone from public.customers order by email").await;
@@ -70,8 +97,7 @@ async fn agree(world: &World, people: usize) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_kafka_processes_share_the_work_and_are_killed() {
     let kafka = broker::own_broker().address();
-    let mut world =
-        World::prepared(Plan { config: Some("partitions = 2\n[kafka]\nsession_timeout_ms = 3000\n".into()), ..Plan::usual() }).await;
+    let mut world = World::prepared(Plan { config: Some(CONFIG.into()), ..Plan::usual() }).await;
     world.env.push(("KAFKA_BOOTSTRAP_SERVERS".into(), kafka));
     world.start().await;
 
@@ -100,9 +126,10 @@ async fn on_kafka_processes_share_the_work_and_are_killed() {
     let mut second = Beside::new(&world, "second");
     second.launch(&world, "streams,connectors,http");
     second.ready(&world).await;
+    evolve(&world, &second).await;
     let mut random = StdRng::seed_from_u64(7);
     let kills = std::env::var("CONCORD_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(4);
-    let mut people = 1;
+    let mut people = 2;
     for round in 0..kills {
         for n in 0..5 {
             people += 1;

@@ -72,7 +72,7 @@ mod level {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct State {
     pub schemas: FxHashMap<SchemaId, Arc<Stored>>,
     /// Where each stands: its (subject, version)s.
@@ -89,7 +89,7 @@ pub(super) struct State {
     pub nowhere: BTreeSet<SchemaId>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Subject {
     pub versions: BTreeMap<i32, Version>,
     pub config: Option<Config>,

@@ -15,6 +15,10 @@ use super::{GroupProtocol, KafkaStreamsConfig, KafkaStreamsError};
 /// Hands librdkafka's log lines over to ours.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
+        // Who is fenced tells what that means for it, which may be nothing.
+        _ if ["_FENCED", "has been fenced", "an old epoch"].iter().any(|words| message.contains(words)) => {
+            tracing::debug!(facility, "{message}");
+        }
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::error!(facility, "{message}");
         }
@@ -25,8 +29,11 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// librdkafka's errors that belong to no call: mostly connections that it will make anew by itself.
 pub(super) fn log_error(error: &KafkaError, reason: &str) {
-    if !matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
-        tracing::warn!(%error, reason, "A Kafka client reports an error.");
+    match error {
+        KafkaError::Global(RDKafkaErrorCode::PartitionEOF) => {}
+        // As above.
+        KafkaError::Global(RDKafkaErrorCode::Fenced) => tracing::debug!(%error, reason, "A Kafka client reports an error."),
+        error => tracing::warn!(%error, reason, "A Kafka client reports an error."),
     }
 }
 

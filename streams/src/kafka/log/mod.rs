@@ -10,7 +10,7 @@
 //! | `brokers`, `topics` | what the brokers are asked, and told of topics |
 //! | `pulse` | whether they are there |
 //! | `plain` | appends without an owner |
-//! | `owner`, `member` | who owns a name, and its place in the group of those that could |
+//! | `owner`, `lease`, `member` | who owns a name, who may begin to, and the place in the group of those that could |
 //! | `queue`, `round` | an owner's appends on their way, and those that become one transaction |
 //! | `follow`, `reading`, `ends` | partitions as they grow, and how far they are read |
 //! | `scan` | reading up to an end |
@@ -22,6 +22,7 @@ mod config;
 mod ends;
 mod error;
 mod follow;
+mod lease;
 mod member;
 mod owner;
 mod plain;
@@ -46,6 +47,7 @@ pub use follow::Follow;
 pub use owner::Owner;
 
 use self::brokers::{Brokers, apart};
+use self::lease::Wanted;
 use self::plain::Plain;
 use self::queue::{Placed, Queue};
 use crate::embedded::{Append, Cleanup, LogError, TopicConfig};
@@ -174,13 +176,16 @@ impl Log {
     /// Waits until this process owns `name`: until no other process does, and what the last owner left open is settled. So what is read
     /// from then on is all that the last owner committed. A name is made of letters, digits, `.`, `_` and `-`.
     pub async fn own(&self, name: &str) -> Result<Owner, LogError> {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty() || name.len() > 200 || !name.chars().all(legal) {
-            let reason = "1 to 200 of a-z, A-Z, 0-9, '.', '_', '-'".to_owned();
-            return Err(LogError::Invalid { what: format!("name {name:?} of an owner"), reason });
-        }
+        legal(name)?;
         self.create_topic(TopicConfig::compact(OWNERS_TOPIC, 1)).await?;
-        owner::own(self, self.shared.brokers.clone(), name).await
+        owner::own(self, self.shared.brokers.clone(), name, Wanted::InTurn).await
+    }
+
+    /// Owns `name` at once, whoever has it: that one is told when it appends next, and nothing of that is there. What the last owner left
+    /// open is settled when this returns. For changes that are rare and short, and can be decided anew.
+    pub async fn take_over(&self, name: &str) -> Result<Owner, LogError> {
+        legal(name)?;
+        owner::own(self, self.shared.brokers.clone(), name, Wanted::AtOnce).await
     }
 
     /// The partition of each record, as the embedded log places them; and whether all of the append makes sense.
@@ -208,6 +213,15 @@ impl Log {
         *known = topics;
         known.get(name).cloned().ok_or_else(|| LogError::UnknownTopic(name.to_owned()))
     }
+}
+
+fn legal(name: &str) -> Result<(), LogError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if name.is_empty() || name.len() > 200 || !name.chars().all(legal) {
+        let reason = "1 to 200 of a-z, A-Z, 0-9, '.', '_', '-'".to_owned();
+        return Err(LogError::Invalid { what: format!("name {name:?} of an owner"), reason });
+    }
+    Ok(())
 }
 
 fn partition_of(topic: &TopicConfig, record: &ProducerRecord) -> Result<i32, LogError> {

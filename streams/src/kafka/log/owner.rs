@@ -1,6 +1,6 @@
 //! Ownership of a name: at most one process acts for it at a time, and only that one can append in its name.
 //!
-//! Who may begin is what the group says. What keeps an older owner from writing is its producer's epoch: it ends when the new owner's
+//! Who may begin is what its [`Lease`] says. What keeps an older owner from writing is its producer's epoch: it ends when the new owner's
 //! producer of the same id begins, which first has the brokers settle what was open.
 
 use std::fmt;
@@ -16,7 +16,7 @@ use super::super::transactions::Transactions;
 use super::super::watchdog;
 use super::brokers::Brokers;
 use super::config::of_settings;
-use super::member::Member;
+use super::lease::{Lease, Wanted};
 use super::queue::{Ask, Queue};
 use super::round::Round;
 use super::{KafkaLogError, Log};
@@ -90,12 +90,12 @@ impl Drop for Leave {
 }
 
 /// Waits until this process owns `name`.
-pub(super) async fn own(log: &Log, brokers: Arc<Brokers>, name: &str) -> Result<Owner, LogError> {
+pub(super) async fn own(log: &Log, brokers: Arc<Brokers>, name: &str, wanted: Wanted) -> Result<Owner, LogError> {
     let (asks, asked) = mpsc::channel();
     let (left, is_left) = oneshot::channel();
     let (owned, outcome) = oneshot::channel();
     let (lost, why) = (CancellationToken::new(), Arc::new(OnceLock::new()));
-    let acting = Acting { brokers, name: name.to_owned(), asked, lost: lost.clone(), why: why.clone() };
+    let acting = Acting { brokers, name: name.to_owned(), wanted, asked, lost: lost.clone(), why: why.clone() };
     let work = move || {
         acting.run(owned);
         // Nobody may be waiting.
@@ -116,6 +116,7 @@ pub(super) async fn own(log: &Log, brokers: Arc<Brokers>, name: &str) -> Result<
 struct Acting {
     brokers: Arc<Brokers>,
     name: String,
+    wanted: Wanted,
     asked: Receiver<Ask>,
     lost: CancellationToken,
     why: Arc<OnceLock<String>>,
@@ -146,34 +147,37 @@ impl Drop for End {
 impl Acting {
     fn run(self, owned: oneshot::Sender<Result<(), LogError>>) {
         let end = End { lost: self.lost.clone(), why: self.why.clone() };
-        let member = match Member::join(&self.brokers, &self.name) {
-            Ok(member) => member,
+        let lease = match Lease::ask(self.wanted, &self.brokers, &self.name) {
+            Ok(lease) => lease,
             Err(error) => return drop(owned.send(Err(error))),
         };
-        match self.begin(&member) {
+        match self.begin(&lease) {
             Ok(Some((turn, transactions))) => {
-                tracing::info!(name = self.name, "This process acts for the name now.");
+                match self.wanted {
+                    Wanted::InTurn => tracing::info!(name = self.name, "This process acts for the name now."),
+                    Wanted::AtOnce => tracing::debug!(name = self.name, "This process took the name over."),
+                }
                 metrics::counter!("kafka_log_owner_begun_total", "name" => self.name.clone()).increment(1);
                 if owned.send(Ok(())).is_ok() {
-                    self.act(&member, turn, transactions, &end);
+                    self.act(&lease, turn, transactions, &end);
                 }
             }
             Ok(None) => {}
             Err(error) => drop(owned.send(Err(error))),
         }
-        member.leave();
+        lease.leave();
     }
 
-    /// Waits for the partition, and then for a producer before which everything is settled. None: told to leave.
-    fn begin(&self, member: &Member) -> Result<Option<(u64, Transactions)>, LogError> {
+    /// Waits for this process' turn, and then for a producer before which everything is settled. None: told to leave.
+    fn begin(&self, lease: &Lease) -> Result<Option<(u64, Transactions)>, LogError> {
         let mut failing_since: Option<Instant> = None;
         loop {
-            member.serve(STEP)?;
+            lease.serve(STEP)?;
             if self.is_told_to_leave() {
                 return Ok(None);
             }
-            let Some(turn) = member.turn() else { continue };
-            match self.settled(member, turn)? {
+            let Some(turn) = lease.turn() else { continue };
+            match self.settled(lease, turn)? {
                 Ok(Some(transactions)) => return Ok(Some((turn, transactions))),
                 // Another member's turn, or told to leave.
                 Ok(None) => {}
@@ -189,7 +193,7 @@ impl Acting {
     }
 
     /// A producer that may write, if it is still this process' turn then; or why there is none.
-    fn settled(&self, member: &Member, turn: u64) -> Result<Result<Option<Transactions>, String>, LogError> {
+    fn settled(&self, lease: &Lease, turn: u64) -> Result<Result<Option<Transactions>, String>, LogError> {
         let config = &self.brokers.for_clients;
         let id = format!("{}-owner-{}", config.application_id, self.name);
         let client_id = format!("{}-log-{}-owner", config.application_id, std::process::id());
@@ -197,8 +201,8 @@ impl Acting {
         let outcome = loop {
             match transactions.settle(STEP) {
                 Ok(is_settled) => {
-                    member.serve(Duration::ZERO)?;
-                    if member.turn() != Some(turn) || (!is_settled && self.is_told_to_leave()) {
+                    lease.serve(Duration::ZERO)?;
+                    if lease.turn() != Some(turn) || (!is_settled && self.is_told_to_leave()) {
                         break Ok(None);
                     }
                     if is_settled {
@@ -213,7 +217,7 @@ impl Acting {
     }
 
     /// Appends what comes until told to leave, or until the ownership is lost; then waits to be told.
-    fn act(self, member: &Member, turn: u64, mut transactions: Transactions, end: &End) {
+    fn act(self, lease: &Lease, turn: u64, mut transactions: Transactions, end: &End) {
         let reason = loop {
             let first = match self.asked.recv_timeout(STEP) {
                 Ok(Ask::Append(pending)) => Some(pending),
@@ -223,11 +227,9 @@ impl Acting {
                 }
                 Err(RecvTimeoutError::Timeout) => None,
             };
-            let held = || match member.serve(Duration::ZERO) {
+            let held = || match lease.serve(Duration::ZERO) {
                 Err(error) => Err(error.to_string()),
-                Ok(()) if member.turn() != Some(turn) => {
-                    Err("its group gave it to another process, or did not hear of this one".to_owned())
-                }
+                Ok(()) if lease.turn() != Some(turn) => Err("its group gave it to another process, or did not hear of this one".to_owned()),
                 Ok(()) => Ok(()),
             };
             if let Err(reason) = held() {
@@ -248,11 +250,14 @@ impl Acting {
                 return give_up(transactions);
             }
         };
-        tracing::warn!(name = self.name, reason, "This process does not act for the name any longer.");
+        match self.wanted {
+            Wanted::InTurn => tracing::warn!(name = self.name, reason, "This process does not act for the name any longer."),
+            Wanted::AtOnce => tracing::debug!(name = self.name, reason, "Another process took the name over."),
+        }
         metrics::counter!("kafka_log_owner_lost_total", "name" => self.name.clone()).increment(1);
         end.because(&reason);
         give_up(transactions);
-        self.wait_for_the_end(member, turn);
+        self.wait_for_the_end(lease, turn);
     }
 
     /// What waits already, up to a transaction's size; whether to leave after it.
@@ -270,14 +275,14 @@ impl Acting {
     }
 
     /// Keeps the place in the group until nobody here acts any more: what waits, and what still comes, is answered by being dropped.
-    fn wait_for_the_end(&self, member: &Member, turn: u64) {
-        while member.turn() == Some(turn) {
+    fn wait_for_the_end(&self, lease: &Lease, turn: u64) {
+        while lease.turn() == Some(turn) {
             match self.asked.recv_timeout(STEP) {
                 Ok(Ask::Append(pending)) => drop(pending),
                 Ok(Ask::Leave) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if let Err(error) = member.serve(Duration::ZERO) {
+            if let Err(error) = lease.serve(Duration::ZERO) {
                 tracing::debug!(%error, "The group of owners is left.");
                 return;
             }
