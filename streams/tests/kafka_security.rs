@@ -107,7 +107,6 @@ mod on_kafka {
     }
 
     #[test]
-    #[ignore = "passes alone or in one order, and not in another: the cause is not found (docs/design.md)"]
     fn whoever_grants_what_the_errors_name_ends_with_the_documented_rights() {
         let _alone = alone();
         let (prefix, folder) = (topics("rights"), tempfile::tempdir().unwrap());
@@ -178,7 +177,6 @@ mod on_kafka {
     }
 
     #[test]
-    #[ignore = "an authority that does not fit is told as kafka-broker at times: the cause is not found (docs/design.md)"]
     fn who_is_not_known_or_knows_nobody_is_told_so_soon_and_without_a_secret() {
         let _alone = alone();
         let (prefix, folder, secure) = (topics("unknown"), tempfile::tempdir().unwrap(), secure_broker());

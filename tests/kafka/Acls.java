@@ -24,10 +24,15 @@ public final class Acls {
                 AclBinding right = new AclBinding(
                         new ResourcePattern(ResourceType.valueOf(words[3]), words[5], PatternType.valueOf(words[4])),
                         new AccessControlEntry("User:" + words[1], "*", AclOperation.valueOf(words[2]), AclPermissionType.ALLOW));
-                if (words[0].equals("grant")) {
+                boolean grants = words[0].equals("grant");
+                if (grants) {
                     admin.createAcls(List.of(right)).all().get();
                 } else if (admin.deleteAcls(List.of(right.toFilter())).all().get().isEmpty()) {
                     throw new IllegalArgumentException("there is no such right: " + right);
+                }
+                // The controller has it now; the broker, which decides by its own copy, a little later.
+                while (admin.describeAcls(right.toFilter()).values().get().isEmpty() == grants) {
+                    Thread.sleep(1);
                 }
                 System.out.println("done");
             }

@@ -46,6 +46,7 @@ pub(super) struct Plain {
 impl ClientContext for Plain {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
+        self.refusals.note_log(facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -20,10 +20,10 @@ use super::refusal::{self, of_topic};
 use super::{KafkaStreamsConfig, KafkaStreamsError};
 use crate::TopicPartition;
 
-/// How long one call may take before it is repeated.
+/// How long one call may take before it is repeated; the first one this long …
+const FIRST_CALL: Duration = Duration::from_millis(250);
+/// … and each as long as all before it together, up to this. Between calls it is heard whether we are refused: librdkafka asks for ever.
 const CALL: Duration = Duration::from_secs(5);
-/// How much of what the client tells is taken in one go.
-const MOST_TOLD: usize = 16;
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long the leader of a partition is waited for before it is asked whether there is another one.
 const LEADER_ANSWERS: Duration = Duration::from_secs(1);
@@ -57,15 +57,12 @@ impl Cluster {
 
     /// Takes what the client wants to tell; to be called now and then.
     pub(super) fn serve(&self) {
-        // Its context hears what it tells, one thing a call.
-        for _ in 0..MOST_TOLD {
-            drop(self.observer.poll(Duration::ZERO));
-        }
+        self.observer.context().refusals.hear_all(|| drop(self.observer.poll(Duration::ZERO)));
     }
 
     /// All topics with their numbers of partitions, asked anew.
     pub(super) fn topics(&self) -> Result<HashMap<Arc<str>, i32>, KafkaStreamsError> {
-        let metadata = self.repeat("asking for the topics", |_| None, || self.observer.fetch_metadata(None, CALL))?;
+        let metadata = self.repeat("asking for the topics", |_| None, |wait| self.observer.fetch_metadata(None, wait))?;
         let with_leaders = metadata.topics().iter().filter(|topic| {
             topic.error().is_none() && !topic.partitions().is_empty() && topic.partitions().iter().all(|partition| partition.leader() >= 0)
         });
@@ -91,7 +88,7 @@ impl Cluster {
         let metadata = self.repeat(
             "asking for a topic",
             |error| of_topic(operation, topic, error),
-            || self.observer.fetch_metadata(Some(topic), CALL),
+            |wait| self.observer.fetch_metadata(Some(topic), wait),
         )?;
         let is_hidden = |code: RDKafkaRespErr| RDKafkaErrorCode::from(code) == RDKafkaErrorCode::TopicAuthorizationFailed;
         match metadata.topics().iter().any(|topic| topic.error().is_some_and(is_hidden)) {
@@ -104,7 +101,7 @@ impl Cluster {
     pub(super) fn watermarks(&self, partition: &TopicPartition) -> Result<(i64, i64), KafkaStreamsError> {
         let TopicPartition { topic, partition: number } = partition;
         let action = format!("asking for the ends of {partition}");
-        self.repeat(&action, |error| of_topic("READ", topic, error), || ends(&self.observer, topic, *number))
+        self.repeat(&action, |error| of_topic("READ", topic, error), |_| ends(&self.observer, topic, *number))
     }
 
     /// Makes topics, and waits until they can be used. One that exists already is left as it is.
@@ -123,7 +120,7 @@ impl Cluster {
         let action = "making the topics of the application";
         let options = AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL));
         let admin: AdminClient<Plain> = clients::admin(&self.config, &format!("{}-admin", self.client_id))?;
-        let answers = self.repeat(action, |_| None, || block_on(admin.create_topics(&new, &options)))?;
+        let answers = self.repeat(action, |_| None, |_| block_on(admin.create_topics(&new, &options)))?;
         for answer in answers {
             match answer {
                 Ok(topic) => tracing::info!(topic, "Topic made."),
@@ -169,11 +166,11 @@ impl Cluster {
         &self,
         action: &str,
         refused: impl Fn(&KafkaError) -> Option<KafkaStreamsError>,
-        mut call: impl FnMut() -> KafkaResult<T>,
+        mut call: impl FnMut(Duration) -> KafkaResult<T>,
     ) -> Result<T, KafkaStreamsError> {
-        let deadline = Instant::now() + self.config.api_timeout;
+        let started = Instant::now();
         loop {
-            let error = match call() {
+            let error = match call(started.elapsed().clamp(FIRST_CALL, CALL)) {
                 Ok(answer) => {
                     self.observer.context().refusals.forget_identity();
                     return Ok(answer);
@@ -184,7 +181,7 @@ impl Cluster {
             if let Some(refused) = refused(&error).or_else(|| self.observer.context().refusals.identity()) {
                 return Err(refused);
             }
-            if Instant::now() > deadline {
+            if started.elapsed() > self.config.api_timeout {
                 return Err(KafkaStreamsError::broker(action, error));
             }
             tracing::debug!(%error, action, "Asking again.");

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Message;
 use rdkafka::consumer::Consumer;
-use rdkafka::error::KafkaError;
 
 use super::error::{Failure, Halt};
 use super::life::Life;
@@ -103,8 +102,8 @@ impl Life<'_> {
                     let place = format!("{}-{} offset {}", message.topic(), message.partition(), message.offset());
                     return Err(KafkaStreamsError::invariant(format!("nothing is to be read here, and there came {place}")).into());
                 }
-                Err(error @ KafkaError::MessageConsumptionFatal(_)) => return Err(KafkaStreamsError::broker("reading", error).into()),
-                Err(error) => tracing::warn!(%error, "The consumer reports an error."),
+                // librdkafka says only once what it is refused.
+                Err(error) => self.check_consumer(error)?,
             }
         }
         self.serve_group()?;

@@ -2,6 +2,7 @@
 //! a person can do that; so a thread that meets it starts anew, after pauses that grow.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -15,7 +16,8 @@ use super::{KafkaStreamsConfig, KafkaStreamsError};
 
 /// A connection that is refused may be a broker's that is just starting. librdkafka tells of it once, not again and again.
 const BELIEVED: Duration = Duration::from_secs(3);
-const PROBE: Duration = Duration::from_secs(2);
+/// How long a topic is tried to be read; one that may be read says so at once.
+const PROBE: Duration = Duration::from_secs(5);
 
 /// What a client was refused that belongs to none of its calls.
 #[derive(Debug, Default)]
@@ -24,11 +26,25 @@ pub(super) struct Refusals {
     identity: Mutex<Option<(Instant, String)>>,
     /// A topic that it may not write.
     topic: Mutex<Option<String>>,
+    /// How much it has told.
+    told: AtomicU64,
 }
 
 impl Refusals {
+    /// Takes all that a client wants to tell. A poll takes one thing, and does not say whether there was one. librdkafka tells lines of its
+    /// log before errors, however old those are: with a limit the error could wait behind them for ever.
+    pub(super) fn hear_all(&self, mut poll: impl FnMut()) {
+        let told = || self.told.load(Ordering::Relaxed);
+        let mut before = None;
+        while before != Some(told()) {
+            before = Some(told());
+            poll();
+        }
+    }
+
     /// An error of a connection.
     pub(super) fn note(&self, error: &KafkaError, reason: &str) {
+        self.told.fetch_add(1, Ordering::Relaxed);
         let is_refused = matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
         // A broker that misses our certificate says so once all seems well.
         if is_refused || reason.contains("certificate") {
@@ -57,6 +73,7 @@ impl Refusals {
 
     /// A line of librdkafka's log: only there it says which topic a transaction may not write.
     pub(super) fn note_log(&self, facility: &str, message: &str) {
+        self.told.fetch_add(1, Ordering::Relaxed);
         if facility == "ADDPARTS" && message.contains("Topic authorization failed") {
             *self.topic.lock() = message.split('"').nth(1).map(str::to_owned);
         }
@@ -118,9 +135,10 @@ fn is_unreadable(config: &KafkaStreamsConfig, client_id: &str, topic: &str) -> b
     let deadline = Instant::now() + PROBE;
     while Instant::now() < deadline {
         match consumer.poll(Duration::from_millis(100)) {
-            None => {}
             Some(Err(error)) if is_of_topic(&error) => return true,
-            Some(_) => return false,
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return false,
+            // Nothing yet, or a connection that comes to nothing.
+            None | Some(Err(_)) => {}
         }
     }
     false
@@ -156,6 +174,17 @@ mod tests {
         refusals
             .note_log("ADDPARTS", "[thrd:b]: b: Failed to add partition \"a-b\" [0] to transaction: Broker: Topic authorization failed");
         assert!(refusals.topic().unwrap().to_string().contains("WRITE on topic a-b"));
+    }
+
+    #[test]
+    fn an_error_behind_many_lines_of_the_log_is_heard() {
+        let (refusals, lines) = (Refusals::default(), std::cell::Cell::new(100));
+        refusals.hear_all(|| match lines.replace(lines.get() - 1) {
+            1.. => refusals.note_log("SSL", "kafka: something"),
+            0 => refusals.note(&KafkaError::Global(RDKafkaErrorCode::SSL), "certificate verify failed"),
+            _ => {}
+        });
+        assert!(refusals.identity.lock().is_some());
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl Transactions {
     /// Goes on with settling for about this long; whether that is done. What an earlier producer of this id left open is aborted, or its
     /// commit completed, and that producer is fenced.
     pub(super) fn settle(&mut self, wait: Duration) -> Result<bool, KafkaStreamsError> {
-        self.producer.poll(Duration::ZERO);
+        self.producer.context().refusals.hear_all(|| self.producer.poll(Duration::ZERO));
         match self.producer.init_transactions(wait) {
             Ok(()) => {
                 self.settled = true;
