@@ -55,8 +55,14 @@ impl Client {
 
     fn of(base: String, token: Option<Secret>, patience: Patience) -> anyhow::Result<Client> {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
-        let http = http.connect_timeout(patience.connect).timeout(patience.whole).build()?;
+        let http = http.connect_timeout(patience.connect).build()?;
         Ok(Client { http, base: base.trim_end_matches('/').to_string(), token, patience })
+    }
+
+    /// The same, for what may take longer.
+    pub fn patient(mut self, whole: Duration) -> Client {
+        self.patience.whole = whole;
+        self
     }
 
     /// The answer's status and body, whatever it is.
@@ -107,7 +113,7 @@ impl Client {
             Some(token) => request.bearer_auth(token.reveal()),
             None => request,
         };
-        let response = request.send().await.map_err(|error| self.silent(error, "no answer"))?;
+        let response = request.timeout(self.patience.whole).send().await.map_err(|error| self.silent(error, "no answer"))?;
         let status = response.status().as_u16();
         let more = response.headers().contains_key("link");
         let text = response.text().await.map_err(|error| self.silent(error, "half an answer"))?;

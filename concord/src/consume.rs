@@ -1,141 +1,75 @@
-//! `concord consume`: a topic's records as JSON lines. It reads the log's file beside the process that writes it, or asks the brokers.
+//! `concord consume`: a topic's records as JSON lines, read beside the processes that write them.
 
 use crate::{
     cli,
     config::{Config, Env, Need, Overrides},
-    registry::Service,
+    reader::Reader,
     stdout::written,
     topics,
 };
 use anyhow::{Context, bail};
 use schemas::{CodecError, Registry};
-use std::{io::Write, ops::ControlFlow, time::Duration};
-use streams::{
-    ConsumerRecord, Log, TopicPartition,
-    embedded::{LogReader, TopicConfig},
+use std::{
+    io::{BufWriter, Stdout, Write},
+    ops::ControlFlow,
 };
-
-/// Between two looks with `--follow` at a file.
-const LOOK: Duration = Duration::from_millis(100);
+use streams::{ConsumerRecord, TopicPartition, embedded::TopicConfig};
 
 /// Prints until the end, `--max`, or with `--follow` until interrupted.
 pub async fn run(args: cli::Consume, overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     let config = Config::load(overrides, env, Need::Shape)?;
-    match &config.kafka {
-        Some(kafka) => {
-            let log = kafka.connect(&config.application_id).await?;
-            let schemas = Service::open(log.clone(), topics::schemas_topic(&config)).await?;
-            cluster(args, log, schemas).await
-        }
-        None => folder(args, &config).await,
-    }
-}
-
-async fn folder(args: cli::Consume, config: &Config) -> anyhow::Result<()> {
-    let folder = &config.data_dir;
-    let reader = LogReader::open(folder).with_context(|| format!("no log to read in {} (--data-dir names another)", folder.display()))?;
+    let reader = Reader::open(&config).await?;
     let mut places = Vec::new();
     for tp in partitions(&args, &reader.topics()?)? {
+        let (beginning, end) = reader.ends(&tp).await?;
         let from = match begin(&args.from)? {
-            Begin::Beginning => reader.beginning_offset(&tp)?,
-            Begin::End => reader.end_offset(&tp)?,
-            Begin::At(offset) => offset,
-        };
-        places.push((tp, from));
-    }
-    let mut printer = Printer { topic: args.topic, registry: topics::registry_of(&reader)?, left: args.max.unwrap_or(u64::MAX) };
-    loop {
-        let printed = print(&reader, &mut printer, &mut places)?;
-        if printer.left == 0 || (printed == 0 && !args.follow) {
-            return Ok(());
-        }
-        if printed == 0 {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                _ = tokio::signal::ctrl_c() => return Ok(()),
-            }
-        }
-    }
-}
-
-/// What is there now, partition by partition.
-fn print(reader: &LogReader, printer: &mut Printer, places: &mut [(TopicPartition, i64)]) -> anyhow::Result<u64> {
-    let mut printed = 0;
-    for (tp, next) in places {
-        if printer.left == 0 {
-            break;
-        }
-        let mut reloaded = false;
-        let records = reader.read(tp, *next, printer.left.min(500) as usize, 1 << 20)?;
-        for record in &records {
-            // A schema that was registered after this started: looked for once a batch, since a dlq's bytes may name any.
-            if !reloaded && printer.lacks_schema(record) {
-                printer.registry = topics::registry_of(reader)?;
-                reloaded = true;
-            }
-            printer.print(record)?;
-            *next = record.offset + 1;
-            printed += 1;
-        }
-    }
-    written(std::io::stdout().flush())?;
-    Ok(printed)
-}
-
-async fn cluster(args: cli::Consume, log: Log, schemas: Service) -> anyhow::Result<()> {
-    let mut places = Vec::new();
-    for tp in partitions(&args, &log.topics())? {
-        let end = log.end_offset(&tp).await?;
-        let from = match begin(&args.from)? {
-            Begin::Beginning => log.beginning_offset(&tp).await?,
+            Begin::Beginning => beginning,
             Begin::End => end,
             Begin::At(offset) => offset,
         };
         places.push((tp, from, end));
     }
-    let mut printer = Printer { topic: args.topic, registry: schemas.registry().clone(), left: args.max.unwrap_or(u64::MAX) };
-    for (tp, next, end) in &mut places {
-        let (from, mut failed) = (*next, None);
-        let take = |record: ConsumerRecord| {
-            if printer.left == 0 {
-                return ControlFlow::Break(());
-            }
-            *next = record.offset + 1;
-            match printer.print(&record) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
+    // After the ends: what was written before them has its schema here.
+    let mut printer = Printer::new(args.topic, reader.registry().await?, args.max);
+    let print = async {
+        for (tp, next, end) in &mut places {
+            let (from, mut failed) = (*next, None);
+            let take = |record: ConsumerRecord| {
+                if printer.left == 0 {
+                    return ControlFlow::Break(());
                 }
-            }
-        };
-        log.scan_until(tp, from, *end, take).await?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-    }
-    written(std::io::stdout().flush())?;
-    if !args.follow || printer.left == 0 {
-        return Ok(());
-    }
-    let count = places.len();
-    let mut follow = log.follow(places.into_iter().map(|(tp, next, _)| (tp, next)).collect()).await?;
-    while printer.left > 0 {
-        tokio::select! {
-            ready = follow.ready(|_| true) => ready?,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-        }
-        for place in 0..count {
-            for record in follow.take(place, printer.left.min(500) as usize, 1 << 20)? {
-                if printer.lacks_schema(&record) {
-                    schemas.catch_up().await?;
+                *next = record.offset + 1;
+                match printer.print(&record) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    }
                 }
-                printer.print(&record)?;
-            }
+            };
+            reader.scan(tp, from, *end, take).await?;
+            failed.map_or(Ok(()), Err)?;
         }
-        written(std::io::stdout().flush())?;
+        printer.flush()?;
+        if !args.follow || printer.left == 0 {
+            return Ok(());
+        }
+        let mut following = reader.follow(places.into_iter().map(|(tp, next, end)| (tp, next.max(end))).collect()).await?;
+        while printer.left > 0 {
+            let records = following.next(usize::try_from(printer.left).unwrap_or(usize::MAX)).await?;
+            // A schema that was registered after this started: looked for once a batch, since a dlq's bytes may name any.
+            if records.iter().any(|record| printer.lacks_schema(record)) {
+                printer.registry = reader.registry().await?;
+            }
+            records.iter().take(usize::try_from(printer.left).unwrap_or(usize::MAX)).try_for_each(|record| printer.print(record))?;
+            printer.flush()?;
+        }
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        printed = print => printed,
+        _ = tokio::signal::ctrl_c(), if args.follow => Ok(()),
     }
-    Ok(())
 }
 
 enum Begin {
@@ -171,17 +105,26 @@ struct Printer {
     registry: Registry,
     /// How many more may be printed.
     left: u64,
+    out: BufWriter<Stdout>,
 }
 
 impl Printer {
+    fn new(topic: String, registry: Registry, max: Option<u64>) -> Printer {
+        Printer { topic, registry, left: max.unwrap_or(u64::MAX), out: BufWriter::new(std::io::stdout()) }
+    }
+
     fn lacks_schema(&self, record: &ConsumerRecord) -> bool {
         let unknown = |bytes: &[u8]| matches!(self.registry.decode_json(bytes), Err(CodecError::UnknownSchema(_)));
         record.value.as_deref().is_some_and(unknown)
     }
 
     fn print(&mut self, record: &ConsumerRecord) -> anyhow::Result<()> {
-        written(writeln!(std::io::stdout().lock(), "{}", topics::shown(&self.registry, &self.topic, record)))?;
+        written(writeln!(self.out, "{}", topics::shown(&self.registry, &self.topic, record)))?;
         self.left -= 1;
         Ok(())
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        written(self.out.flush())
     }
 }

@@ -1,11 +1,10 @@
-//! `concord lag`: how far every consumer group is behind. It reads the log's file beside the process that writes it.
+//! `concord lag`: how far every consumer group is behind.
 
 use crate::{
     config::{Config, Env, Need, Overrides},
+    reader::Reader,
     show, stdout,
-    target::folder,
 };
-use anyhow::Context;
 use schemas::json::time;
 use serde_json::{Value as Json, json};
 use std::{
@@ -13,7 +12,7 @@ use std::{
     io::IsTerminal,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use streams::{PartitionLag, TopicPartition, embedded::LogReader};
+use streams::{PartitionLag, TopicPartition};
 
 /// What `concord lag` takes.
 #[derive(Debug, clap::Args)]
@@ -32,12 +31,11 @@ pub struct Args {
 /// Prints it once, or with `--watch` until interrupted.
 pub async fn run(args: Args, overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     let config = Config::load(overrides, env, Need::Shape)?;
-    let folder = folder(&config, "`kafka-consumer-groups.sh --describe --all-groups` tells the lag there")?;
-    let reader = LogReader::open(folder).with_context(|| format!("no log to read in {} (--data-dir names another)", folder.display()))?;
+    let reader = Reader::open(&config).await?;
     // A terminal is drawn anew; a file or a pipe gets one after the other.
     let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
     loop {
-        let mut lags = reader.lag()?;
+        let mut lags = reader.lag(&config).await?;
         if let Some(group) = &args.group {
             anyhow::ensure!(lags.iter().any(|of| of.group == *group), "there is no group {group}; these are: {}", names(&lags));
             lags.retain(|of| of.group == *group);

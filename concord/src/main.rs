@@ -8,7 +8,7 @@
 //! - [`schemas`]: Avro schemas, and what may become of them
 //! - [`stdout`]: where data goes; [`exit`]: how a command ends
 //! - [`lag`]: how far consumer groups are behind; [`dlq`]: what could not be processed
-//! - [`target`]: the running process or its folder; [`moment`]: times as people type them
+//! - [`reader`]: the log beside its processes; [`target`]: the running process or its log; [`moment`]: times as people type them
 
 mod allocator;
 mod cli;
@@ -23,6 +23,7 @@ mod http;
 mod lag;
 mod moment;
 mod publish;
+mod reader;
 mod registry;
 mod run;
 mod schemas;

@@ -15,7 +15,6 @@ use std::{
     path::Path,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
-use streams::embedded::{Log, Options};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 
 /// Lines that travel together.
@@ -23,17 +22,20 @@ const BATCH: usize = 500;
 
 enum Target {
     Process(Client),
-    Folder(Publisher),
+    Log(Publisher),
 }
 
 impl Target {
     async fn find(args: &cli::Publish, overrides: &Overrides, env: &Env) -> anyhow::Result<Target> {
         match target::Target::find(&args.server, overrides, env).await? {
             target::Target::Process(client) => Ok(Target::Process(client)),
-            target::Target::Folder(config) => {
-                let log = streams::Log::from(Log::open(&config.data_dir, Options::default())?);
-                let schemas = Service::open(log.clone(), schemas_topic(&config)).await?;
-                Ok(Target::Folder(Publisher::new(log, schemas.registry().clone(), &config.systems)))
+            target::Target::Log(config, log) => {
+                let schemas = schemas_topic(&config);
+                if log.partitions(schemas).is_none() {
+                    bail!("nothing is set up in this log yet: `concord run` does it");
+                }
+                let schemas = Service::open(log.clone(), schemas).await?;
+                Ok(Target::Log(Publisher::new(log, schemas.registry().clone(), &config.systems)))
             }
         }
     }
@@ -47,7 +49,7 @@ impl Target {
                 }
                 Ok(serde_json::from_value(body)?)
             }
-            Target::Folder(publisher) => {
+            Target::Log(publisher) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64);
                 Ok(publisher.publish(topic, records, now).await?)
             }

@@ -1,4 +1,4 @@
-//! Where a command that changes the log goes: to the process that has it, or to its folder where none runs.
+//! Where a command that changes the log goes: to the process that has it, or to the log itself where none runs.
 
 use crate::{
     cli::Server,
@@ -6,12 +6,15 @@ use crate::{
     config::{Config, Env, Need, Overrides},
 };
 use anyhow::bail;
-use std::path::Path;
+use streams::{
+    Log,
+    embedded::{self, Options},
+};
 
 pub enum Target {
     Process(Client),
-    /// Nothing runs, and there is a log in the data folder.
-    Folder(Box<Config>),
+    /// Nothing runs here.
+    Log(Box<Config>, Log),
 }
 
 impl Target {
@@ -27,20 +30,15 @@ impl Target {
             return Err(absent);
         }
         let config = Config::load(overrides, env, Need::Shape)?;
-        if config.kafka.is_some() {
-            return Err(absent.context("nothing runs here, and the log is on Kafka: name a running process with --url"));
+        if let Some(kafka) = &config.kafka {
+            // Processes elsewhere may be at work: what goes to the brokers needs none of them, and hinders none.
+            let log = Log::from(kafka.connect(&config.application_id).await?);
+            return Ok(Target::Log(Box::new(config), log));
         }
         if !config.data_dir.join("log.sqlite").exists() {
             return Err(absent.context(format!("nothing runs, and there is no log in {} either", config.data_dir.display())));
         }
-        Ok(Target::Folder(Box::new(config)))
-    }
-}
-
-/// The data folder, for commands that work on the embedded log only. `instead`: what to do on Kafka.
-pub fn folder<'a>(config: &'a Config, instead: &str) -> anyhow::Result<&'a Path> {
-    match &config.kafka {
-        Some(_) => bail!("this command reads a data folder, and the log is on Kafka: {instead}"),
-        None => Ok(&config.data_dir),
+        let log = embedded::Log::open(&config.data_dir, Options::default())?.into();
+        Ok(Target::Log(Box::new(config), log))
     }
 }

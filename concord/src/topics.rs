@@ -168,7 +168,7 @@ pub fn shown(registry: &Registry, topic: &str, record: &ConsumerRecord) -> Json 
     })
 }
 
-/// The registry of a log that another process may run.
+/// The registry of a folder's log that another process may run.
 pub fn registry_of(reader: &LogReader) -> anyhow::Result<Registry> {
     let registry = Registry::new();
     let tp = TopicPartition::new(SCHEMAS, 0);

@@ -17,7 +17,7 @@ pub struct PartitionLag {
     /// Offset of the next record that will be written.
     pub end: i64,
     /// Records that it has not processed. Offsets that hold none (a compacted record, the end of a transaction) do not count; where more
-    /// than a thousand are left they do, but for those before the first record.
+    /// than a thousand are left they do, but for those before the first record; and so do those behind a transaction that stays open.
     pub lag: u64,
     /// Timestamp of the first of them, in milliseconds since the Unix epoch; `None`: nothing is left, or that record carries no time.
     pub oldest: Option<i64>,

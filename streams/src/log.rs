@@ -29,6 +29,12 @@ impl From<embedded::Log> for Log {
     }
 }
 
+impl From<kafka::Log> for Log {
+    fn from(log: kafka::Log) -> Log {
+        Log::Kafka(log)
+    }
+}
+
 impl Log {
     /// Reaches a cluster; waits for it as long as [`api_timeout`](kafka::LogConfig::api_timeout).
     pub async fn connect(config: kafka::LogConfig) -> Result<Log, LogError> {
@@ -75,6 +81,15 @@ impl Log {
         match self {
             Log::Embedded(log) => log.topics(),
             Log::Kafka(log) => log.topics(),
+        }
+    }
+
+    /// Looks for topics that other processes made or removed.
+    pub async fn find_topics(&self) -> Result<(), LogError> {
+        match self {
+            // One process has it at a time.
+            Log::Embedded(_) => Ok(()),
+            Log::Kafka(log) => log.find_topics().await,
         }
     }
 

@@ -3,10 +3,7 @@
 use super::{Env, file::KafkaFile};
 use anyhow::Context;
 use std::{collections::BTreeMap, fmt, time::Duration};
-use streams::{
-    Log,
-    kafka::{GroupProtocol, LogConfig},
-};
+use streams::kafka::{GroupProtocol, Log, LogConfig};
 
 /// Settings that are secrets, or say where one is: they come from the environment, never from the file.
 const SECRETS: [(&str, &str); 2] = [("KAFKA_SASL_PASSWORD", "sasl.password"), ("KAFKA_SSL_KEY_PASSWORD", "ssl.key.password")];

@@ -1,5 +1,5 @@
-//! Retrying and discarding, in the process that has the log. A record that is published again and the mark that says so are one append,
-//! and one call deals at a time: so a crash leaves both or neither, and nothing is retried twice.
+//! Retrying and discarding. A record that is published again and the mark that says so are one append, and one call deals at a time, on
+//! Kafka in all processes together: so a crash leaves both or neither, and nothing is retried twice.
 
 use super::{
     known::Known,
@@ -9,9 +9,13 @@ use super::{
 use crate::http::Part;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    time::Duration,
+};
 use streams::{
-    Log, ProducerRecord, TopicPartition,
+    ConsumerRecord, Log, ProducerRecord, TopicPartition,
     embedded::{Append, LogError, TopicConfig},
 };
 
@@ -19,6 +23,10 @@ use streams::{
 const RECORDS: usize = 500;
 /// … and no more once they are this long.
 const BYTES: usize = 1 << 20;
+/// Who deals with dead letters owns this name meanwhile.
+const OWNER: &str = "dead-letters";
+/// How long it is waited for it: longer than brokers take to see that another process that had it is gone.
+const TURN: Duration = Duration::from_secs(30);
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,9 +77,8 @@ pub enum DealError {
     Log(#[from] LogError),
     #[error(transparent)]
     Marks(#[from] Unreadable),
-    /// There a record and its mark would need one transaction, and one process that deals at a time.
-    #[error("on Kafka dead letters cannot be dealt with by Concord; `concord consume <topic>.dlq` shows them")]
-    OnKafka,
+    #[error("another process has been dealing with dead letters for {TURN:?}; try again")]
+    Busy,
     #[error("a mark cannot be written: {0}")]
     Json(#[from] serde_json::Error),
 }
@@ -93,36 +100,22 @@ impl DeadLetters {
     /// Deals with each, and says what could not be dealt with and why. `now`: the marks' time. Not to be dropped before its end: an append
     /// that is under way would not be among the marks that the next call reads.
     pub async fn deal(&self, places: &[Place], dealing: &Dealing, now: i64) -> Result<Dealt, DealError> {
-        if matches!(self.log, Log::Kafka(_)) {
-            return Err(DealError::OnKafka);
-        }
         let mut known = self.known.lock().await;
-        if self.log.partitions(MARKS).is_none() {
-            self.log.create_topic(TopicConfig::compact(MARKS, 1)).await?;
-        }
-        known.read_marks(&self.log).await?;
-        let mut dealt = Dealt::default();
-        let forgotten = known.forgotten(&self.log, RECORDS).await?;
-        let forgotten = forgotten.iter().map(|place| Mark::forgotten(place, now));
-        let mut batch = Batch { append: Append::of(forgotten), ..Batch::default() };
-        for place in places.iter().collect::<BTreeSet<_>>() {
-            match self.one(place, dealing, &known).await? {
-                Err(error) => dealt.refused.push(Refused { id: place.to_string(), error }),
-                Ok(again) => batch.add(place, again, mark(dealing, now).record(place)?),
-            }
-            if batch.append.records.len() >= RECORDS || batch.bytes >= BYTES {
-                dealt.done.extend(std::mem::take(&mut batch).write(&self.log).await?);
-            }
-        }
-        dealt.done.extend(batch.write(&self.log).await?);
-        Ok(dealt)
+        let owner = tokio::time::timeout(TURN, self.log.own(OWNER)).await.map_err(|_| DealError::Busy)??;
+        let dealt = deal(&owner.log(), &mut known, places, dealing, now).await;
+        owner.release().await;
+        dealt
     }
 
-    /// Counts those that are not dealt with. Not on Kafka, where each look would wait for the brokers.
-    pub async fn look(&self) {
-        if matches!(self.log, Log::Kafka(_)) {
-            return;
+    /// [`look`](Self::look), unless that would wait for brokers.
+    pub async fn glance(&self) {
+        if let Log::Embedded(_) = self.log {
+            self.look().await;
         }
+    }
+
+    /// Counts those that are not dealt with.
+    pub async fn look(&self) {
         let mut known = self.known.lock().await;
         let open = known.open(&self.log).await;
         for (topic, count) in open.iter().flatten() {
@@ -144,30 +137,99 @@ impl DeadLetters {
             Err(error) => Part::Degraded(error.clone()),
         }
     }
+}
 
-    /// The record to publish again, if it is to be; or why this one cannot be dealt with.
-    async fn one(&self, place: &Place, dealing: &Dealing, known: &Known) -> Result<Result<Option<ProducerRecord>, String>, DealError> {
-        if let Some(Mark { outcome, at, .. }) = known.mark(place) {
-            let at = crate::show::value(&schemas::json::time(*at));
-            return Ok(Err(format!("it was {outcome} at {at} already")));
+/// Deals with each, and says what could not be dealt with and why.
+async fn deal(log: &Log, known: &mut Known, places: &[Place], dealing: &Dealing, now: i64) -> Result<Dealt, DealError> {
+    log.find_topics().await?;
+    if log.partitions(MARKS).is_none() {
+        log.create_topic(TopicConfig::compact(MARKS, 1)).await?;
+    }
+    known.read_marks(log).await?;
+    let mut dealt = Dealt::default();
+    let mut by_partition: BTreeMap<(&str, i32), BTreeSet<i64>> = BTreeMap::new();
+    for place in places.iter().collect::<BTreeSet<_>>() {
+        match known.mark(place) {
+            Some(mark) => dealt.refused.push(Refused { id: place.to_string(), error: dealt_with(mark) }),
+            None => drop(by_partition.entry((&place.topic, place.partition)).or_default().insert(place.offset)),
         }
-        let mut found = None;
-        match self.log.scan(&place.topic_partition(), place.offset, place.offset + 1, |record| found = Some(record)).await {
-            Err(LogError::UnknownTopic(_) | LogError::UnknownPartition(_)) => {}
-            outcome => outcome?,
+    }
+    let forgotten = known.forgotten(log, RECORDS).await?;
+    let forgotten = forgotten.iter().map(|place| Mark::forgotten(place, now));
+    let mut batch = Batch { append: Append::of(forgotten), ..Batch::default() };
+    for ((topic, partition), mut offsets) in by_partition {
+        let tp = TopicPartition::new(topic, partition);
+        while !offsets.is_empty() {
+            let read = read(log, &tp, &offsets).await?;
+            for letter in read.letters {
+                let place = letter.place();
+                offsets.remove(&place.offset);
+                match again(log, &letter, dealing) {
+                    Err(error) => dealt.refused.push(Refused { id: place.to_string(), error }),
+                    Ok(again) => batch.add(&place, again, mark(dealing, now).record(&place)?),
+                }
+                if batch.append.records.len() >= RECORDS || batch.bytes >= BYTES {
+                    dealt.done.extend(std::mem::take(&mut batch).write(log).await?);
+                }
+            }
+            let left = offsets.split_off(&read.next);
+            dealt.refused.extend(offsets.into_iter().map(|offset| {
+                let id = Place { topic: topic.to_owned(), partition, offset }.to_string();
+                Refused { id, error: "there is no such dead letter; perhaps it was kept long enough and is gone".into() }
+            }));
+            offsets = left;
         }
-        let Some(letter) = found.filter(|record| record.offset == place.offset).map(Letter) else {
-            return Ok(Err("there is no such dead letter; perhaps it was kept long enough and is gone".into()));
-        };
-        if matches!(dealing, Dealing::Discard { .. }) {
-            return Ok(Ok(None));
+    }
+    dealt.done.extend(batch.write(log).await?);
+    Ok(dealt)
+}
+
+fn dealt_with(Mark { outcome, at, .. }: &Mark) -> String {
+    format!("it was {outcome} at {} already", crate::show::value(&schemas::json::time(*at)))
+}
+
+/// Some dead letters of a partition, and where to go on: what was asked for before that and is not among them is not there.
+struct Read {
+    letters: Vec<Letter>,
+    next: i64,
+}
+
+/// The first of these offsets, as many as make an append.
+async fn read(log: &Log, tp: &TopicPartition, offsets: &BTreeSet<i64>) -> Result<Read, DealError> {
+    let mut read = Read { letters: Vec::new(), next: i64::MAX };
+    let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return Ok(read) };
+    if log.partitions(&tp.topic).is_none_or(|partitions| !(0..partitions).contains(&tp.partition)) {
+        return Ok(read);
+    }
+    let mut bytes = 0;
+    let take = |record: ConsumerRecord| {
+        if !offsets.contains(&record.offset) {
+            return ControlFlow::Continue(());
         }
-        let Some(again) = letter.again() else { return Ok(Err("it does not say which topic it came from".into())) };
-        let tp = TopicPartition { topic: again.topic.clone(), partition: again.partition.unwrap_or(0) };
-        Ok(match self.log.partitions(&tp.topic) {
-            Some(partitions) if (0..partitions).contains(&tp.partition) => Ok(Some(again)),
-            _ => Err(format!("it cannot go back: there is no {tp} any more")),
-        })
+        bytes += record.value.as_ref().map_or(0, bytes::Bytes::len);
+        let next = record.offset + 1;
+        read.letters.push(Letter(record));
+        if read.letters.len() < RECORDS && bytes < BYTES {
+            return ControlFlow::Continue(());
+        }
+        read.next = next;
+        ControlFlow::Break(())
+    };
+    let end = log.end_offset(tp).await?.min(last + 1);
+    log.scan_until(tp, *first, end, take).await?;
+    Ok(read)
+}
+
+/// The record to publish again, if it is to be; or why this one cannot be dealt with.
+fn again(log: &Log, letter: &Letter, dealing: &Dealing) -> Result<Option<ProducerRecord>, String> {
+    if matches!(dealing, Dealing::Discard { .. }) {
+        return Ok(None);
+    }
+    let Some(again) = letter.again() else { return Err("it does not say which topic it came from".into()) };
+    let tp = TopicPartition { topic: again.topic.clone(), partition: again.partition.unwrap_or(0) };
+    match log.partitions(&tp.topic) {
+        Some(partitions) if (0..partitions).contains(&tp.partition) => Ok(Some(again)),
+        _ => Err(format!("it cannot go back: there is no {tp} any more")),
     }
 }
 

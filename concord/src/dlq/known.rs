@@ -55,6 +55,7 @@ impl Known {
 
     /// How many of each queue are not dealt with.
     pub async fn open(&mut self, log: &Log) -> Result<BTreeMap<String, u64>, DealError> {
+        log.find_topics().await?;
         self.read_marks(log).await?;
         let mut open = BTreeMap::new();
         for topic in log.topics().into_iter().filter(|topic| Wanted::default().takes_topic(&topic.name)) {
@@ -88,17 +89,29 @@ impl Known {
 
     /// Marks whose dead letters retention has removed, some of them.
     pub async fn forgotten(&self, log: &Log, most: usize) -> Result<Vec<Place>, DealError> {
+        let mut begins: BTreeMap<(&str, i32), Option<i64>> = BTreeMap::new();
         let mut gone = Vec::new();
         for place in self.marks.places() {
-            match log.beginning_offset(&place.topic_partition()).await {
-                Ok(begins) if place.offset >= begins => {}
-                Ok(_) | Err(LogError::UnknownTopic(_) | LogError::UnknownPartition(_)) => gone.push(place.clone()),
-                Err(error) => return Err(error.into()),
+            let of = (place.topic.as_str(), place.partition);
+            let begins = match begins.get(&of) {
+                Some(begins) => *begins,
+                None => *begins.entry(of).or_insert(begin(log, &place.topic_partition()).await?),
+            };
+            if begins.is_none_or(|begins| place.offset < begins) {
+                gone.push(place.clone());
             }
             if gone.len() == most {
                 break;
             }
         }
         Ok(gone)
+    }
+}
+
+/// The first that is left; `None`: there is no such queue.
+async fn begin(log: &Log, tp: &TopicPartition) -> Result<Option<i64>, LogError> {
+    match log.partitions(&tp.topic) {
+        Some(partitions) if (0..partitions).contains(&tp.partition) => log.beginning_offset(tp).await.map(Some),
+        _ => Ok(None),
     }
 }

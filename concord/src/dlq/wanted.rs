@@ -4,6 +4,8 @@ use super::{
     letter::{Letter, Place, SUFFIX},
     marks::Mark,
 };
+use std::cmp::Ordering;
+use streams::TopicPartition;
 
 /// What a listing is narrowed to. Nothing: all that are not dealt with.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +28,16 @@ impl Wanted {
         let Some(of) = topic.strip_suffix(SUFFIX) else { return false };
         // Marks are kept in `_concord.dlq`.
         !topic.starts_with('_') && self.topic.as_ref().is_none_or(|wanted| wanted == topic || wanted == of)
+    }
+
+    /// Where a partition is to be read from: nothing before it is wanted.
+    pub fn begin(&self, tp: &TopicPartition) -> i64 {
+        let Some(after) = &self.after else { return 0 };
+        match (&*tp.topic, tp.partition).cmp(&(after.topic.as_str(), after.partition)) {
+            Ordering::Less => i64::MAX,
+            Ordering::Equal => after.offset + 1,
+            Ordering::Greater => 0,
+        }
     }
 
     pub fn takes(&self, letter: &Letter, mark: Option<&Mark>) -> bool {
@@ -53,6 +65,15 @@ mod tests {
         for none in ["customers.crm", "_concord.dlq"] {
             assert!(!Wanted::default().takes_topic(none) && !of("customers.crm").takes_topic(none), "{none}");
         }
+    }
+
+    #[test]
+    fn the_next_page_begins_behind_the_last_one() {
+        let after = |tp: &TopicPartition| Wanted { after: "b.dlq/1/17".parse().ok(), ..Wanted::default() }.begin(tp);
+        let begins: Vec<i64> = [("a.dlq", 2), ("b.dlq", 0), ("b.dlq", 1), ("b.dlq", 2), ("c.dlq", 0)]
+            .map(|(topic, n)| after(&TopicPartition::new(topic, n)))
+            .into();
+        assert_eq!(begins, [i64::MAX, i64::MAX, 18, 0, 0]);
     }
 
     #[test]

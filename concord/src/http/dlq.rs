@@ -49,7 +49,11 @@ async fn deal(app: &App, ids: Vec<String>, dealing: Dealing) -> Response {
     }
     // In a task of its own: who asked may hang up, but what was begun is waited for before the next call looks at the marks.
     let dead_letters = app.dead_letters.clone();
-    let dealing = tokio::spawn(async move { dead_letters.deal(&places, &dealing, dlq::now()).await });
+    let dealing = tokio::spawn(async move {
+        let dealt = dead_letters.deal(&places, &dealing, dlq::now()).await;
+        dead_letters.look().await;
+        dealt
+    });
     let Ok(dealt) = dealing.await else {
         return answer::detail(StatusCode::INTERNAL_SERVER_ERROR, "It failed halfway; `concord dlq list --all` shows what was done.");
     };
@@ -62,7 +66,7 @@ async fn deal(app: &App, ids: Vec<String>, dealing: Dealing) -> Response {
             tracing::warn!(error = %error, "dead letters could not be dealt with");
             answer::detail(StatusCode::SERVICE_UNAVAILABLE, format!("The log does not take records now: {error}"))
         }
-        Err(error @ DealError::OnKafka) => answer::detail(StatusCode::CONFLICT, error.to_string()),
+        Err(error @ DealError::Busy) => answer::detail(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
         Err(error) => {
             tracing::error!(error = %error, "dead letters could not be dealt with");
             answer::detail(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())

@@ -61,11 +61,11 @@ pub fn routes(app: App) -> BoxedFilter<(Response,)> {
 
     let healthz = warp::path!("healthz").and(warp::get()).map(health::healthz);
     let readyz = warp::path!("readyz").and(warp::get()).and(shared.clone()).then(|app: Arc<App>| async move {
-        app.dead_letters.look().await;
+        app.dead_letters.glance().await;
         health::readyz(&app.parts)
     });
     let metrics = warp::path!("metrics").and(warp::get()).and(shared.clone()).then(|app: Arc<App>| async move {
-        app.dead_letters.look().await;
+        app.dead_letters.glance().await;
         let mut response = Response::new(app.metrics.render().into());
         response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain; version=0.0.4"));
         response

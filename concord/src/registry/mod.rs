@@ -133,7 +133,7 @@ pub async fn command(overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     };
     let opened = async {
         let log = match &kafka {
-            Some(kafka) => kafka.connect(&application_id).await?,
+            Some(kafka) => kafka.connect(&application_id).await?.into(),
             None => in_folder(&folder)?,
         };
         log.create_topic(TopicConfig::compact(topics::SCHEMAS, 1)).await?;

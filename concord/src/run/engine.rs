@@ -83,7 +83,7 @@ impl Engine {
     }
 
     async fn on_kafka(config: &Config, kafka: &Kafka, roles: &[Role]) -> anyhow::Result<Engine> {
-        let log = kafka.connect(&config.application_id).await?;
+        let log = Log::from(kafka.connect(&config.application_id).await?);
         let customers = shape::customers_config(config);
         make_topics(config, &customers, &log).await?;
         let (schemas, registry, topology) = registered(config, &customers, &log).await?;

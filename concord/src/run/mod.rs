@@ -42,6 +42,9 @@ const STOP_ENGINE: Duration = Duration::from_secs(6);
 /// After brokers that did not say how far the topology is.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How often dead letters are counted that are on brokers, which nobody who asks for them waits for.
+const COUNT_DEAD_LETTERS: Duration = Duration::from_secs(10);
+
 /// What one process does by itself.
 const ALL: [Role; 3] = [Role::Streams, Role::Connectors, Role::Http];
 
@@ -86,6 +89,7 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
     let dead_letters = Arc::new(DeadLetters::new(engine.log.clone()));
     let looked = dead_letters.clone();
     parts.add("dead letters", move || looked.part());
+    let looking = (!engine.is_alone()).then(|| tokio::spawn(look(dead_letters.clone())));
 
     let events = Events::new(stop_http.clone());
     let (log, registry, partitions) = (engine.log.clone(), engine.registry.clone(), config.partitions);
@@ -117,6 +121,9 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
     ended.await;
     tracing::info!("Stopping: sources first, then what is under way.");
     catching_up.abort();
+    if let Some(looking) = looking {
+        looking.abort();
+    }
     let unfinished = |what: &str| tracing::warn!(what, "Not finished in time; it goes on after the next start.");
     stops.sources.cancel();
     stop_http.cancel();
@@ -136,4 +143,11 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
     }
     tracing::info!("Stopped.");
     Ok(())
+}
+
+async fn look(dead_letters: Arc<DeadLetters>) {
+    loop {
+        dead_letters.look().await;
+        tokio::time::sleep(COUNT_DEAD_LETTERS).await;
+    }
 }

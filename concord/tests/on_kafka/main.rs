@@ -1,6 +1,7 @@
 //! Several processes of Concord on a real Apache Kafka, beside a real Postgres and the stand-in Stripe. A cluster has one customer
 //! topology, so this is one story.
 
+mod beside;
 #[allow(dead_code, reason = "the tests share it")]
 #[path = "../../../streams/tests/kafka_support/broker.rs"]
 mod broker;
@@ -8,57 +9,10 @@ mod broker;
 #[path = "../end_to_end/world.rs"]
 mod world;
 
+use beside::Beside;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value as Json, json};
-use std::{
-    net::SocketAddr,
-    process::{Child, Stdio},
-};
-use world::{PATIENCE, Plan, World, free_address};
-
-/// A second process, with a folder and an address of its own.
-struct Beside {
-    listen: SocketAddr,
-    registry: SocketAddr,
-    data: std::path::PathBuf,
-    process: Option<Child>,
-}
-
-impl Beside {
-    fn new(world: &World, name: &str) -> Beside {
-        Beside { listen: free_address(), registry: free_address(), data: world.folder.path().join(name), process: None }
-    }
-
-    fn launch(&mut self, world: &World, roles: &str) {
-        let mut command = world.command();
-        command.env("CONCORD_LISTEN", self.listen.to_string()).env("CONCORD_DATA_DIR", &self.data);
-        command.env("CONCORD_REGISTRY_LISTEN", self.registry.to_string());
-        command.args(["run", "--roles", roles]).stdin(Stdio::null()).stdout(Stdio::null());
-        self.process = Some(command.spawn().expect("concord starts"));
-    }
-
-    async fn ready(&self, world: &World) {
-        let url = format!("http://{}/readyz", self.listen);
-        world
-            .until("the second process is ready", async |w: &World| {
-                w.http.get(&url).send().await.is_ok_and(|answer| answer.status().as_u16() == 200)
-            })
-            .await;
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
+use world::{PATIENCE, Plan, World};
 
 const CONFIG: &str = "partitions = 2\n[kafka]\nsession_timeout_ms = 3000\n[systems.product]\nkind = \"postgres\"\n[systems.stripe]\nkind = \"stripe\"\n\
                       [systems.crm]\nkind = \"topic\"\n";

@@ -82,19 +82,33 @@ impl Brokers {
 
     /// A group's committed offset. The brokers answer once no transaction is open that may change it.
     pub(super) fn committed(&self, group: &str, tp: &TopicPartition) -> Result<Option<i64>, LogError> {
-        let asking = self.of_group(group)?;
-        let action = format!("asking for the offset of group {group} in {tp}");
-        let offsets = self.ask(&action, |wait| {
-            let mut list = TopicPartitionList::new();
-            list.add_partition(&tp.topic, tp.partition);
+        Ok(self.offsets(&*self.of_group(group)?, group, std::slice::from_ref(tp))?.pop().flatten())
+    }
+
+    /// A group's committed offsets as they are now, whatever is about to change them.
+    pub(super) fn committed_now(&self, group: &str, tps: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        self.offsets(&Aside::new(clients::of_group(&self.for_clients, group, "read_uncommitted")?), group, tps)
+    }
+
+    fn offsets(&self, asking: &BaseConsumer<Plain>, group: &str, tps: &[TopicPartition]) -> Result<Vec<Option<i64>>, LogError> {
+        let action = match tps {
+            [tp] => format!("asking for the offset of group {group} in {tp}"),
+            _ => format!("asking for the offsets of group {group}"),
+        };
+        let answer = self.ask(&action, |wait| {
+            let mut list = TopicPartitionList::with_capacity(tps.len());
+            for tp in tps {
+                list.add_partition(&tp.topic, tp.partition);
+            }
             let answer = asking.committed_offsets(list, wait)?;
             answer.elements().iter().try_for_each(|element| element.error())?;
             Ok(answer)
         })?;
-        Ok(offsets.elements().iter().find_map(|element| match element.offset() {
+        let offset = |tp: &TopicPartition| match answer.find_partition(&tp.topic, tp.partition)?.offset() {
             Offset::Offset(next) => Some(next),
             _ => None,
-        }))
+        };
+        Ok(tps.iter().map(offset).collect())
     }
 
     /// With which an offset of a group without members is set in a transaction.
@@ -108,7 +122,7 @@ impl Brokers {
         if let Some(known) = groups.get(group) {
             return Ok(known.clone());
         }
-        let made = Arc::new(Aside::new(clients::of_group(&self.for_clients, group)?));
+        let made = Arc::new(Aside::new(clients::of_group(&self.for_clients, group, "read_committed")?));
         groups.insert(group.to_owned(), made.clone());
         Ok(made)
     }

@@ -35,9 +35,10 @@ pub(super) fn observer(config: &KafkaStreamsConfig, isolation: &str) -> Result<B
     client(config, "observer", Plain::default(), &[("isolation.level", isolation)])
 }
 
-/// Asks for a group's offsets. It never joins: a group whose offsets an owner keeps has no members.
-pub(super) fn of_group(config: &KafkaStreamsConfig, group: &str) -> Result<BaseConsumer<Plain>, LogError> {
-    client(config, group, Plain::default(), &[("group.id", group), ("isolation.level", "read_committed"), ("enable.auto.commit", "false")])
+/// Asks for a group's offsets: as they are, or once no transaction is open that may change them. It never joins: a group whose offsets an
+/// owner keeps has no members.
+pub(super) fn of_group(config: &KafkaStreamsConfig, group: &str, isolation: &str) -> Result<BaseConsumer<Plain>, LogError> {
+    client(config, group, Plain::default(), &[("group.id", group), ("isolation.level", isolation), ("enable.auto.commit", "false")])
 }
 
 /// Reads partitions that it is told. `hurried`: it hears at once that there is no more, which costs requests.

@@ -13,7 +13,7 @@
 //! | `owner`, `lease`, `member` | who owns a name, who may begin to, and the place in the group of those that could |
 //! | `queue`, `round` | an owner's appends on their way, and those that become one transaction |
 //! | `follow`, `reading`, `ends` | partitions as they grow, and how far they are read |
-//! | `scan` | reading up to an end |
+//! | `scan`, `lag` | reading up to an end; how far groups are behind |
 
 mod aside;
 mod brokers;
@@ -22,6 +22,7 @@ mod config;
 mod ends;
 mod error;
 mod follow;
+mod lag;
 mod lease;
 mod member;
 mod owner;
@@ -51,7 +52,7 @@ use self::lease::Wanted;
 use self::plain::Plain;
 use self::queue::{Placed, Queue};
 use crate::embedded::{Append, Cleanup, LogError, TopicConfig};
-use crate::{ConsumerRecord, ProducerRecord, TopicPartition, partition_for_key};
+use crate::{ConsumerRecord, PartitionLag, ProducerRecord, TopicPartition, partition_for_key};
 
 /// Its one partition is what the members of each group of owners have, in turn. Nothing is written to it.
 pub const OWNERS_TOPIC: &str = "_concord.owners";
@@ -105,9 +106,17 @@ impl Log {
         Ok(())
     }
 
-    /// The topics, by name: those that were there when the brokers were reached, and those that were made or used since.
+    /// The topics, by name: those that were there when the brokers were reached, and those that were made, used or
+    /// [found](Self::find_topics) since.
     pub fn topics(&self) -> Vec<TopicConfig> {
         self.shared.topics.lock().values().cloned().collect()
+    }
+
+    /// Looks for topics that others made or removed.
+    pub async fn find_topics(&self) -> Result<(), LogError> {
+        let topics = topics::all(&self.shared.brokers).await?;
+        *self.shared.topics.lock() = topics;
+        Ok(())
     }
 
     /// Appends records, and sets group offsets if an owner does; returns the offsets of the records, in the order given. They are on
@@ -142,6 +151,16 @@ impl Log {
     /// Whether a group has no record left before `end`. (Its offset alone does not say: ends of transactions have offsets, too.)
     pub async fn passed(&self, group: &str, tp: &TopicPartition, end: i64) -> Result<bool, LogError> {
         scan::passed(&self.shared.brokers, group, tp, end).await
+    }
+
+    /// How far a group is behind in some topics, partition by partition. It waits a moment for transactions that are open; what lies behind
+    /// one that stays open is counted by offsets.
+    pub async fn lag(&self, group: &str, topics: &[&str]) -> Result<Vec<PartitionLag>, LogError> {
+        let mut counts = Vec::with_capacity(topics.len());
+        for topic in topics {
+            counts.push((Arc::from(*topic), self.topic(topic).await?.partitions));
+        }
+        lag::of_group(&self.shared.brokers, group, &counts).await
     }
 
     /// Hands the committed records of `from` up to `end`, in order, until `each` has enough. Waits for transactions that are open before `end`.
@@ -208,10 +227,8 @@ impl Log {
             return Ok(known.clone());
         }
         // Somebody else may have made it.
-        let topics = topics::all(&self.shared.brokers).await?;
-        let mut known = self.shared.topics.lock();
-        *known = topics;
-        known.get(name).cloned().ok_or_else(|| LogError::UnknownTopic(name.to_owned()))
+        self.find_topics().await?;
+        self.shared.topics.lock().get(name).cloned().ok_or_else(|| LogError::UnknownTopic(name.to_owned()))
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Range {
     pub(super) end: i64,
 }
 
-/// Hands over the committed records of some partitions of a topic, each partition in order, until it is told to break.
+/// Hands over the committed records of some partitions of a topic, each partition in order, until `each` has enough of it.
 pub(super) async fn scan(
     brokers: &Arc<Brokers>,
     topic: &Arc<str>,
@@ -63,7 +63,8 @@ pub(super) async fn scan(
                     break;
                 }
                 if each(record).is_break() {
-                    return Ok(());
+                    done[place] = true;
+                    break;
                 }
             }
             done[place] |= reading.position(place) >= range.end || (told[place] && reading.is_over(place));
