@@ -1,6 +1,6 @@
 //! The command line. Data goes to stdout, everything else to stderr.
 
-use crate::{config::Overrides, dlq::DlqCommand, lag};
+use crate::{config::Overrides, dlq::DlqCommand, lag, moment::Since, publish};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -80,12 +80,12 @@ pub enum Command {
     Schemas(crate::schemas::SchemasCommand),
     /// Publish JSON lines to a topic, as Avro
     #[command(
-        after_help = "Examples:\n  concord publish customers.crm people.jsonl --key-field id\n  echo '{\"fields\":{\"name\":\"Ada\",\"email\":\"ada@example.com\"}}' | concord publish customers.crm --key ada -"
+        after_help = "Examples:\n  concord publish customers.crm people.jsonl --key-field id\n  echo '{\"fields\":{\"name\":\"Ada\",\"email\":\"ada@example.com\"}}' | concord publish customers.crm --key ada -\n  concord publish customers.crm people.jsonl --key-field id --validate-only --errors refused.jsonl\n  concord publish customers.crm people.jsonl --key-field id --timestamp-field at --header source=import --schema customers.crm-value@1\n\nExit code 1 if a line was refused; the others are published all the same. A value is encoded with the latest schema of the subject\nTOPIC-value; --schema and --schema-id name another one of it, or one that who reads with the latest can read."
     )]
-    Publish(Publish),
+    Publish(publish::Args),
     /// Print a topic's records as JSON lines
     #[command(
-        after_help = "Examples:\n  concord consume customers.unified\n  concord consume customers.conflicts --follow\n  concord consume customers.stripe --from 100 --partition 0 --max 10"
+        after_help = "Examples:\n  concord consume customers.unified\n  concord consume customers.conflicts --follow\n  concord consume customers.stripe --from 100 --partition 0 --max 10\n  concord consume customers.crm --key 7 --since 2h\n\nA line is an object: topic, partition, offset, timestamp (milliseconds since 1970), key, value, headers, schema_id."
     )]
     Consume(Consume),
     /// Customers: the golden record, where each value comes from, and what every system shows
@@ -181,26 +181,6 @@ pub enum GraphFormat {
 }
 
 #[derive(Debug, Args)]
-pub struct Publish {
-    /// The topic of a system of kind topic: customers.<system>
-    pub topic: String,
-    /// File of JSON lines; - for standard input
-    #[arg(default_value = "-", value_name = "FILE")]
-    pub file: PathBuf,
-    /// One key for every record
-    #[arg(long, conflicts_with = "key_field")]
-    pub key: Option<String>,
-    /// The field of each line that is its key (it is taken out of the value)
-    #[arg(long, value_name = "NAME")]
-    pub key_field: Option<String>,
-    /// The field of each line that is its value [default: the whole line]
-    #[arg(long, value_name = "NAME")]
-    pub value_field: Option<String>,
-    #[command(flatten)]
-    pub server: Server,
-}
-
-#[derive(Debug, Args)]
 pub struct Consume {
     /// Any topic of the log; a wrong name lists them all
     pub topic: String,
@@ -210,6 +190,12 @@ pub struct Consume {
     /// Only this partition
     #[arg(long)]
     pub partition: Option<i32>,
+    /// Only records with this key
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Only records with a timestamp of the last while (90s, 15m, 2h, 7d) or since a time (2026-01-02T03:04:05Z)
+    #[arg(long, value_name = "WHEN", value_parser = Since::parse)]
+    pub since: Option<Since>,
     /// Stop after so many records
     #[arg(long)]
     pub max: Option<u64>,

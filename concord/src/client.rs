@@ -89,7 +89,13 @@ impl Client {
     }
 
     pub async fn post(&self, path: &str, body: &Json) -> anyhow::Result<(u16, Json)> {
-        let answer = self.send(self.http.post(format!("{}{path}", self.base)).json(body)).await?;
+        self.post_text(path, body.to_string()).await
+    }
+
+    /// The same with JSON as it is sent.
+    pub async fn post_text(&self, path: &str, body: String) -> anyhow::Result<(u16, Json)> {
+        let request = self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json").body(body);
+        let answer = self.send(request).await?;
         Ok((answer.status, answer.body))
     }
 

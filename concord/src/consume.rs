@@ -3,6 +3,7 @@
 use crate::{
     cli,
     config::{Config, Env, Need, Overrides},
+    moment::now,
     reader::Reader,
     stdout::written,
     topics,
@@ -30,7 +31,7 @@ pub async fn run(args: cli::Consume, overrides: &Overrides, env: &Env) -> anyhow
         places.push((tp, from, end));
     }
     // After the ends: what was written before them has its schema here.
-    let mut printer = Printer::new(args.topic, reader.registry().await?, args.max);
+    let mut printer = Printer::new(&args, reader.registry().await?);
     let print = async {
         for (tp, next, end) in &mut places {
             let (from, mut failed) = (*next, None);
@@ -56,12 +57,12 @@ pub async fn run(args: cli::Consume, overrides: &Overrides, env: &Env) -> anyhow
         }
         let mut following = reader.follow(places.into_iter().map(|(tp, next, end)| (tp, next.max(end))).collect()).await?;
         while printer.left > 0 {
-            let records = following.next(usize::try_from(printer.left).unwrap_or(usize::MAX)).await?;
+            let records = following.next().await?;
             // A schema that was registered after this started: looked for once a batch, since a dlq's bytes may name any.
             if records.iter().any(|record| printer.lacks_schema(record)) {
                 printer.registry = reader.registry().await?;
             }
-            records.iter().take(usize::try_from(printer.left).unwrap_or(usize::MAX)).try_for_each(|record| printer.print(record))?;
+            records.iter().try_for_each(|record| printer.print(record))?;
             printer.flush()?;
         }
         anyhow::Ok(())
@@ -102,6 +103,9 @@ fn partitions(args: &cli::Consume, topics: &[TopicConfig]) -> anyhow::Result<Vec
 
 struct Printer {
     topic: String,
+    key: Option<String>,
+    /// Not before this time.
+    since: Option<i64>,
     registry: Registry,
     /// How many more may be printed.
     left: u64,
@@ -109,8 +113,14 @@ struct Printer {
 }
 
 impl Printer {
-    fn new(topic: String, registry: Registry, max: Option<u64>) -> Printer {
-        Printer { topic, registry, left: max.unwrap_or(u64::MAX), out: BufWriter::new(std::io::stdout()) }
+    fn new(args: &cli::Consume, registry: Registry) -> Printer {
+        let (topic, key, since) = (args.topic.clone(), args.key.clone(), args.since.map(|since| since.before(now())));
+        Printer { topic, key, since, registry, left: args.max.unwrap_or(u64::MAX), out: BufWriter::new(std::io::stdout()) }
+    }
+
+    fn wants(&self, record: &ConsumerRecord) -> bool {
+        self.key.as_ref().is_none_or(|key| record.key.as_deref() == Some(key.as_bytes()))
+            && self.since.is_none_or(|since| record.timestamp >= since)
     }
 
     fn lacks_schema(&self, record: &ConsumerRecord) -> bool {
@@ -118,7 +128,11 @@ impl Printer {
         record.value.as_deref().is_some_and(unknown)
     }
 
+    /// Prints it if it is wanted, and if there may be more.
     fn print(&mut self, record: &ConsumerRecord) -> anyhow::Result<()> {
+        if self.left == 0 || !self.wants(record) {
+            return Ok(());
+        }
         written(writeln!(self.out, "{}", topics::shown(&self.registry, &self.topic, record)))?;
         self.left -= 1;
         Ok(())

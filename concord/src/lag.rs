@@ -2,16 +2,13 @@
 
 use crate::{
     config::{Config, Env, Need, Overrides},
+    moment::now,
     reader::Reader,
     show, stdout,
 };
 use schemas::json::time;
 use serde_json::{Value as Json, json};
-use std::{
-    collections::BTreeMap,
-    io::IsTerminal,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, io::IsTerminal, time::Duration};
 use streams::{PartitionLag, TopicPartition};
 
 /// What `concord lag` takes.
@@ -40,7 +37,7 @@ pub async fn run(args: Args, overrides: &Overrides, env: &Env) -> anyhow::Result
             anyhow::ensure!(lags.iter().any(|of| of.group == *group), "there is no group {group}; these are: {}", names(&lags));
             lags.retain(|of| of.group == *group);
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64);
+        let now = now();
         match (args.json, args.watch) {
             (true, None) => stdout::print(format_args!("{:#}\n", in_json(&lags, now)))?,
             (true, Some(_)) => stdout::print(format_args!("{}\n", in_json(&lags, now)))?,

@@ -1,6 +1,12 @@
 //! Moments and spans as people type them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
 use time::{Date, OffsetDateTime, Time, format_description::well_known::Rfc3339, macros::format_description};
+
+/// Milliseconds since the Unix epoch.
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64)
+}
 
 /// Milliseconds of `90s`, `15m`, `2h`, `7d`, `1w`.
 pub fn span(text: &str) -> Result<i64, String> {

@@ -134,13 +134,13 @@ pub enum Following<'a> {
 }
 
 impl Following<'_> {
-    /// Waits for records, and gives what is here of each partition in turn: at most `most` of each.
-    pub async fn next(&mut self, most: usize) -> Result<Vec<ConsumerRecord>, LogError> {
+    /// Waits for records, and gives what is here of each partition in turn.
+    pub async fn next(&mut self) -> Result<Vec<ConsumerRecord>, LogError> {
         let mut records = Vec::new();
         match self {
             Following::Folder { reader, places } => loop {
                 for (tp, next) in places.iter_mut() {
-                    let read = reader.read(tp, *next, most.min(READ), READ_BYTES)?;
+                    let read = reader.read(tp, *next, READ, READ_BYTES)?;
                     *next = read.last().map_or(*next, |last| last.offset + 1);
                     records.extend(read);
                 }
@@ -152,7 +152,7 @@ impl Following<'_> {
             Following::Cluster { follow, count } => {
                 follow.ready(|_| true).await?;
                 for place in 0..*count {
-                    records.extend(follow.take(place, most.min(READ), READ_BYTES)?);
+                    records.extend(follow.take(place, READ, READ_BYTES)?);
                 }
                 Ok(records)
             }

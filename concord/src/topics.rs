@@ -3,12 +3,17 @@
 
 use crate::config::{Config, Kind, SystemConfig};
 use anyhow::Context;
-use schemas::{Registry, SchemaRecord, System, registry::value_subject};
+use schemas::{
+    Registry, Schema, SchemaId, SchemaRecord, System,
+    compatibility::unreadable,
+    registry::{Proposal, encode_json, value_subject},
+    wire,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use streams::{
-    ConsumerRecord, Log, ProducerRecord, TopicPartition,
+    ConsumerRecord, Headers, Log, ProducerRecord, TopicPartition,
     embedded::{Append, LogError, LogReader},
 };
 use topology::customers::topics::customers;
@@ -30,8 +35,42 @@ const OURS: [&str; 3] = ["order", "incarnation", "answer"];
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Published {
     pub key: String,
-    /// `null` deletes the key, in a compacted topic.
     pub value: Json,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// In milliseconds since the Unix epoch; `None`: now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<i64>,
+    /// `None`: that of its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<i32>,
+}
+
+/// A schema, as those who publish name it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Named {
+    Id(SchemaId),
+    /// A version of a subject; `None`: the latest.
+    Version {
+        subject: String,
+        version: Option<i32>,
+    },
+    /// Its text.
+    Text(String),
+}
+
+/// Records that are published together.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    pub records: Vec<Published>,
+    /// What they are encoded with; `None`: the latest schema of the topic's subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Named>,
+    /// They are checked only.
+    #[serde(default)]
+    pub validate_only: bool,
 }
 
 /// What became of a batch: the records that were refused, by their place in it.
@@ -39,6 +78,9 @@ pub struct Published {
 pub struct Outcome {
     pub accepted: usize,
     pub errors: Vec<Refused>,
+    /// The schema that was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_id: Option<SchemaId>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,6 +96,8 @@ pub enum PublishError {
     NoSuchTopic { topic: String, open: String },
     #[error("{topic} is written by the source of the system {system} alone: Concord would not notice who is put there. {instead}")]
     Owned { topic: String, system: String, instead: &'static str },
+    #[error("{0}")]
+    Schema(String),
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -104,32 +148,109 @@ impl Publisher {
         }
     }
 
-    /// Appends what can be encoded, in one durable append, and says what cannot be and why. `now`: the records' timestamp.
-    pub async fn publish(&self, topic: &str, records: &[Published], now: i64) -> Result<Outcome, PublishError> {
+    /// Appends what can be encoded, in one durable append, and says what cannot be and why. `now`: the time of records that say none.
+    pub async fn publish(&self, topic: &str, batch: &Batch, now: i64) -> Result<Outcome, PublishError> {
+        let (append, outcome) = self.encode(topic, batch, now)?;
+        self.append(append).await?;
+        Ok(outcome)
+    }
+
+    pub async fn append(&self, append: Append) -> Result<(), LogError> {
+        if append.records.is_empty() { Ok(()) } else { self.log.append(append).await.map(drop) }
+    }
+
+    /// What is to be appended, and what became of each record if it is.
+    pub fn encode(&self, topic: &str, batch: &Batch, now: i64) -> Result<(Append, Outcome), PublishError> {
         self.takes(topic)?;
-        let subject = value_subject(topic);
-        let mut outcome = Outcome::default();
+        let partitions = self.log.partitions(topic).ok_or_else(|| LogError::UnknownTopic(topic.to_owned()))?;
+        let (id, schema) = self.schema(&value_subject(topic), batch.schema.as_ref())?;
+        let topic: Arc<str> = topic.into();
+        let mut outcome = Outcome { schema_id: batch.schema.as_ref().map(|_| id), ..Outcome::default() };
         let mut append = Append::default();
-        for (index, record) in records.iter().enumerate() {
-            let encoded = match (record.key.is_empty(), &record.value) {
-                (true, _) => Err("the key is empty".to_string()),
-                (false, Json::Null) => Err("the value is null; a deleted customer is {\"fields\": null}".to_string()),
-                (false, value) if OURS.iter().any(|field| !value[field].is_null()) => {
-                    Err(format!("{} are Concord's to set", OURS.join(", ")))
-                }
-                (false, value) => self.registry.encode_json(&subject, value).map_err(|e| e.to_string()),
-            };
-            match encoded {
-                Ok(bytes) => append.records.push(ProducerRecord::new(topic, record.key.clone(), bytes).with_timestamp(now)),
+        for (index, record) in batch.records.iter().enumerate() {
+            match encode(record, partitions, id, &schema) {
+                Ok(value) => append.records.push(ProducerRecord {
+                    topic: topic.clone(),
+                    partition: record.partition,
+                    key: Some(record.key.clone().into()),
+                    value: Some(value.into()),
+                    timestamp: record.timestamp.unwrap_or(now),
+                    headers: headers(&record.headers),
+                }),
                 Err(error) => outcome.errors.push(Refused { index, error }),
             }
         }
         outcome.accepted = append.records.len();
-        if outcome.accepted > 0 {
-            self.log.append(append).await?;
-        }
-        Ok(outcome)
+        Ok((if batch.validate_only { Append::default() } else { append }, outcome))
     }
+
+    /// What a topic's records are encoded with. One that is not of the topic's subject must be such that those who read with its latest
+    /// can read it.
+    fn schema(&self, subject: &str, named: Option<&Named>) -> Result<(SchemaId, Arc<Schema>), PublishError> {
+        let latest = self.registry.latest(subject);
+        let latest = latest.ok_or_else(|| PublishError::Schema(format!("nothing is registered under the subject {subject}")))?;
+        let id = match named {
+            None => return Ok(latest),
+            Some(Named::Id(id)) => *id,
+            Some(Named::Version { subject, version }) => {
+                self.registry.version(subject, *version, false).map_err(|refusal| PublishError::Schema(refusal.message))?.id
+            }
+            Some(Named::Text(text)) => self.id_of(subject, text)?,
+        };
+        let schema = self.registry.schema(id).ok_or_else(|| PublishError::Schema(format!("no schema has the id {id}")))?;
+        if self.registry.versions(subject).iter().any(|(_, known)| *known == id) {
+            return Ok((id, schema));
+        }
+        let found: Vec<String> = unreadable(&schema, &latest.1).iter().map(ToString::to_string).collect();
+        match found.is_empty() {
+            true => Ok((id, schema)),
+            false => Err(PublishError::Schema(format!(
+                "schema {id} is not of the subject {subject}, and who reads with the latest of it cannot read what is written with this one: {}",
+                found.join("; ")
+            ))),
+        }
+    }
+
+    fn id_of(&self, subject: &str, text: &str) -> Result<SchemaId, PublishError> {
+        let proposal = Proposal { schema: Some(text.to_owned()), ..Proposal::default() };
+        if let Ok(found) = self.registry.look_up(subject, &proposal, false, false) {
+            return Ok(found.id);
+        }
+        Schema::parse(text).map_err(|error| PublishError::Schema(format!("the schema cannot be read: {error}")))?;
+        let known = self.registry.known().into_iter().map(|(id, _)| id).find(|id| self.registry.is(*id, text));
+        known.ok_or_else(|| {
+            PublishError::Schema(format!("the schema is not registered: a record names it by its id. `concord schemas register` gives it one, under {subject} if it fits"))
+        })
+    }
+}
+
+fn headers(wanted: &BTreeMap<String, String>) -> Headers {
+    let mut headers = Headers::new();
+    for (name, value) in wanted {
+        headers.add(name.clone(), value.clone());
+    }
+    headers
+}
+
+/// A record's value, or why it is refused.
+fn encode(record: &Published, partitions: i32, id: SchemaId, schema: &Schema) -> Result<Vec<u8>, String> {
+    let Published { key, value, timestamp, partition, .. } = record;
+    if key.is_empty() {
+        return Err("the key is empty".into());
+    }
+    if value.is_null() {
+        return Err("the value is null; a deleted customer is {\"fields\": null}".into());
+    }
+    if OURS.iter().any(|field| !value[field].is_null()) {
+        return Err(format!("{} are Concord's to set", OURS.join(", ")));
+    }
+    if timestamp.is_some_and(|timestamp| timestamp < 0) {
+        return Err("the timestamp is negative".into());
+    }
+    if let Some(partition) = partition.filter(|partition| !(0..partitions).contains(partition)) {
+        return Err(format!("there is no partition {partition}; there are 0 to {}", partitions - 1));
+    }
+    encode_json(id, schema, value).map_err(|error| error.to_string())
 }
 
 /// Takes in one of the registry's records.
@@ -160,11 +281,12 @@ pub fn shown(registry: &Registry, topic: &str, record: &ConsumerRecord) -> Json 
         Some(bytes) if [SCHEMAS, LEARNT_SCHEMAS].contains(&topic) => serde_json::from_slice(bytes).unwrap_or_else(|_| text(bytes)),
         Some(bytes) => registry.decode_json(bytes).unwrap_or_else(|_| text(bytes)),
     };
+    let schema = record.value.as_deref().filter(|_| ![SCHEMAS, LEARNT_SCHEMAS].contains(&topic)).and_then(|bytes| wire::split(bytes).ok());
     let headers: serde_json::Map<_, _> =
         record.headers.iter().map(|h| (h.key.clone(), h.value.as_deref().map_or(Json::Null, text))).collect();
     json!({
         "topic": topic, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp,
-        "key": record.key.as_deref().map(text), "value": value, "headers": headers,
+        "key": record.key.as_deref().map(text), "value": value, "headers": headers, "schema_id": schema.map(|(id, _)| id),
     })
 }
 

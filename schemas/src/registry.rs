@@ -268,10 +268,7 @@ impl Registry {
     /// Plain JSON as bytes in the wire format, by the subject's latest schema (see [`generic`]).
     pub fn encode_json(&self, subject: &str, json: &serde_json::Value) -> Result<Vec<u8>, EncodeJsonError> {
         let (id, schema) = self.latest(subject).ok_or_else(|| EncodeJsonError::UnknownSubject(subject.to_owned()))?;
-        let value = generic::from_json(json, &schema)?;
-        let mut bytes = wire::header(id).to_vec();
-        bytes.extend(generic::encode(&value, &schema)?);
-        Ok(bytes)
+        encode_json(id, &schema, json)
     }
 
     /// Bytes in the wire format as plain JSON (see [`generic`]).
@@ -281,6 +278,14 @@ impl Registry {
         let value = generic::decode(datum, &schema).map_err(|e| datum_error(id, e))?;
         Ok(generic::to_json(&value, &schema))
     }
+}
+
+/// Plain JSON as bytes in the wire format, by the schema of this id (see [`generic`]).
+pub fn encode_json(id: SchemaId, schema: &Schema, json: &serde_json::Value) -> Result<Vec<u8>, EncodeJsonError> {
+    let value = generic::from_json(json, schema)?;
+    let mut bytes = wire::header(id).to_vec();
+    bytes.extend(generic::encode(&value, schema)?);
+    Ok(bytes)
 }
 
 fn parse(subject: &str, schema: &str) -> Result<Arc<Schema>, RegistryError> {

@@ -19,6 +19,7 @@ pub use letter::Place;
 
 use crate::{
     config::{Env, Overrides},
+    moment::now,
     show, stdout,
     target::Target,
 };
@@ -28,7 +29,7 @@ use letter::Letter;
 use marks::Mark;
 use serde_json::{Value as Json, json};
 use source::Source;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use wanted::Wanted;
 
 /// Dead letters that are dealt with by one request.
@@ -52,10 +53,6 @@ pub async fn run(command: DlqCommand, overrides: &Overrides, env: &Env) -> anyho
         DlqCommand::Retry { which } => deal(which, Dealing::Retry, overrides, env).await,
         DlqCommand::Discard { which, reason } => deal(which, Dealing::Discard { reason }, overrides, env).await,
     }
-}
-
-pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64)
 }
 
 async fn list(source: &Source, wanted: &Wanted, limit: usize, as_json: bool, now: i64) -> anyhow::Result<()> {

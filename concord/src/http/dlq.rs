@@ -1,7 +1,10 @@
 //! `POST /api/v1/dlq/retry` and `…/discard`: dealing with dead letters, for `concord dlq`.
 
 use super::{App, answer};
-use crate::dlq::{self, DealError, Dealing, Place, Refused};
+use crate::{
+    dlq::{DealError, Dealing, Place, Refused},
+    moment::now,
+};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -50,7 +53,7 @@ async fn deal(app: &App, ids: Vec<String>, dealing: Dealing) -> Response {
     // In a task of its own: who asked may hang up, but what was begun is waited for before the next call looks at the marks.
     let dead_letters = app.dead_letters.clone();
     let dealing = tokio::spawn(async move {
-        let dealt = dead_letters.deal(&places, &dealing, dlq::now()).await;
+        let dealt = dead_letters.deal(&places, &dealing, now()).await;
         dead_letters.look().await;
         dealt
     });

@@ -218,3 +218,90 @@ fn end_to_end_output_that_nobody_reads_ends_quietly_and_a_full_disk_is_told() {
     assert_eq!(done.status.code(), Some(1));
     assert!(err.starts_with("error: cannot write to standard output: No space left"), "{err}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn end_to_end_publish_takes_headers_times_partitions_and_schemas() {
+    let mut world = World::running(Plan { config: Some(WITH_CRM.into()), ..Plan::usual() }).await;
+    let write = |name: &str, text: &str| {
+        let path = world.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let hour = 3_600_000;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let ada = json!({"id": "7", "at": now - hour, "h": {"trace": "1"}, "fields": {"name": "Ada", "email": "ada@example.com"}});
+    let ada = write("ada.jsonl", &ada.to_string());
+    let plain = ["publish", "customers.crm", &ada, "--key-field", "id", "--timestamp-field", "at", "--headers-field", "h"];
+    let publish = |world: &World, more: &[&str]| world.run(&[plain.as_slice(), more].concat());
+    let consume = |world: &World, more: &[&str]| -> Vec<Json> {
+        let (ok, out, err) = world.run(&[["consume", "customers.crm"].as_slice(), more].concat());
+        assert!(ok, "{err}");
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+
+    let (ok, _, err) = publish(&world, &["--header", "source=import", "--header", "trace=0", "--partition", "3"]);
+    assert!(ok && err.contains("published 1 record "), "{err}");
+    let seen = consume(&world, &["--key", "7"]);
+    assert_eq!((seen.len(), &seen[0]["partition"], &seen[0]["timestamp"]), (1, &json!(3), &json!(now - hour)));
+    assert_eq!(seen[0]["headers"], json!({"source": "import", "trace": "1"}));
+    assert_eq!(seen[0]["value"]["fields"]["name"], "Ada");
+    let latest = seen[0]["schema_id"].as_u64().unwrap();
+    let id = latest.to_string();
+    assert_eq!(
+        (consume(&world, &["--key", "8"]).len(), consume(&world, &["--since", "30m"]).len(), consume(&world, &["--since", "2h"]).len()),
+        (0, 0, 1)
+    );
+    for (wrong, what) in [(["--partition", "4"], "no partition 4; there are 0 to 3"), (["--header", "nothing"], "NAME=VALUE")] {
+        let (ok, _, err) = publish(&world, &wrong);
+        assert!(!ok && err.contains(what), "{err}");
+    }
+
+    // A schema by its version, its id, its text; one that nobody could read is refused before anything is published.
+    let schemas = world.run(&["consume", "_schemas"]).1;
+    let registered: Vec<Json> = schemas.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |subject: &str| registered.iter().map(|record| &record["value"]).find(|value| value["subject"] == subject).unwrap();
+    let text = of("customers.crm-value")["schema"].as_str().unwrap();
+    let known = write("known.avsc", text);
+    let mut grown: Json = serde_json::from_str(text).unwrap();
+    grown["fields"].as_array_mut().unwrap().push(json!({"name": "since", "type": ["null", "string"], "default": null}));
+    let unknown = write("unknown.avsc", &grown.to_string());
+    let other = of("customers.unified-value")["id"].to_string();
+    for named in
+        [["--schema", "customers.crm-value@1"], ["--schema", "customers.crm-value@latest"], ["--schema-id", &id], ["--schema", &known]]
+    {
+        let (ok, _, err) = publish(&world, &named);
+        assert!(ok, "{named:?}: {err}");
+    }
+    let seen = consume(&world, &["--key", "7"]);
+    assert!(seen.len() == 5 && seen.iter().all(|record| record["schema_id"] == latest), "{seen:#?}");
+    for (named, what) in [
+        (["--schema", "customers.crm-value@9"], "9"),
+        (["--schema", "no-such-file"], "no file to read"),
+        (["--schema-id", "9999"], "no schema has the id 9999"),
+        (["--schema-id", &other], "cannot read what is written with this one"),
+        (["--schema", &unknown], "concord schemas register"),
+    ] {
+        let (ok, _, err) = publish(&world, &named);
+        assert!(!ok && err.contains(what), "{named:?}: {err}");
+    }
+
+    // Lines are checked without being published; those that are refused can be mended and published again.
+    let lines = [r#"{"id":"8","fields":{"name":"Alan"}}"#, "not json", r#"{"id":"9","fields":{"nme":"typo"}}"#].join("\n");
+    let (people, refused) = (write("people.jsonl", &lines), world.folder.path().join("refused.jsonl"));
+    let check = ["publish", "customers.crm", &people, "--key-field", "id", "--errors", refused.to_str().unwrap()];
+    let read =
+        || -> Vec<Json> { std::fs::read_to_string(&refused).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
+    let (ok, _, err) = world.run(&[check.as_slice(), &["--validate-only"]].concat());
+    assert!(!ok && err.contains("1 record for customers.crm would be taken, 2 refused; nothing was published"), "{err}");
+    assert_eq!((consume(&world, &["--key", "8"]).len(), read().len(), &read()[0]["text"]), (0, 2, &json!("not json")));
+
+    // The same without a process.
+    world.terminate();
+    let (ok, _, err) = world.run(&[check.as_slice(), &["--validate-only"]].concat());
+    assert!(!ok && err.contains("nothing was published") && !err.contains("line 2"), "{err}");
+    let (ok, _, err) = world.run(&[check.as_slice(), &["--schema-id", &id, "--header", "a=b"]].concat());
+    assert!(!ok && err.contains("published 1 record ") && err.contains("2 refused"), "{err}");
+    let numbers: Vec<Json> = read().iter().map(|refused| refused["line"].clone()).collect();
+    assert_eq!((numbers, &read()[1]["text"]), (vec![json!(2), json!(3)], &json!(lines.lines().last().unwrap())));
+    assert_eq!(consume(&world, &["--key", "8"])[0]["headers"], json!({"a": "b"}));
+}
