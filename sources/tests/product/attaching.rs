@@ -11,7 +11,7 @@ use std::{
 
 const ROWS: usize = 50_000;
 /// How long the first transaction stays open, and the one that the backfill meets.
-const OPEN: Duration = Duration::from_secs(60);
+const OPEN: Duration = Duration::from_secs(15);
 const OPEN_MEANWHILE: Duration = Duration::from_secs(5);
 const HELD_UP: Duration = Duration::from_millis(200);
 

@@ -19,7 +19,7 @@ pub fn full(run: &mut Run) {
     let Some(disk) = SmallDisk::mount(&counting.state("a")) else { return };
     let process = counting.start("a");
     counting.await_news();
-    while run.goes_on(2) {
+    while run.goes_on(1) {
         disk.fill();
         // No transaction can be written to the local stores any more.
         let (mut last, mut since) = (counting.counted(), Instant::now());

@@ -22,7 +22,7 @@ pub fn set_aside(run: &mut Run) {
     let producer: BaseProducer = client().set("enable.idempotence", "true").create().unwrap();
     let lines = format!("{}-lines", counting.prefix);
     let mut rounds = 0;
-    while run.goes_on(3) {
+    while run.goes_on(2) {
         let huge = vec![b'x'; HUGE];
         let mut kinds: [(&str, &[u8]); 3] = [("undecodable", b"\xff\xfe"), ("fails", POISON.as_bytes()), ("huge", &huge)];
         kinds.shuffle(&mut run.rng);

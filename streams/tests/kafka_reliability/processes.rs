@@ -10,7 +10,7 @@ pub fn killed(run: &mut Run) {
     let counting = Counting::begin("killed");
     let mut processes: Vec<_> = NAMES.iter().map(|name| counting.start(name)).collect();
     counting.await_news();
-    while run.goes_on(6) {
+    while run.goes_on(4) {
         run.pause(400);
         let (first, also_next) = (run.rng.random_range(0..NAMES.len()), run.rng.random_ratio(1, 4));
         for victim in [first, (first + 1) % NAMES.len()].into_iter().take(1 + usize::from(also_next)) {
@@ -26,7 +26,7 @@ pub fn stopped_and_continued(run: &mut Run) {
     let counting = Counting::begin("stopped");
     let processes = ["a", "b"].map(|name| counting.start(name));
     counting.await_news();
-    while run.goes_on(3) {
+    while run.goes_on(2) {
         // Sometimes while the last one comes back.
         run.pause(1_000);
         let zombie = &processes[run.rng.random_range(0..2)];
@@ -44,7 +44,7 @@ pub fn added_and_removed(run: &mut Run) {
     let counting = Counting::begin("members");
     let (mut processes, mut last) = (vec![counting.start("0")], 0);
     counting.await_news();
-    while run.goes_on(6) {
+    while run.goes_on(4) {
         run.pause(400);
         let add = processes.len() == 1 || processes.len() < MOST && run.rng.random();
         if add {

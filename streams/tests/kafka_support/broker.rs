@@ -82,7 +82,11 @@ impl Cluster {
             let ports = Ports::free();
             Broker { id, ports, node: Node::new(&format!("{}{}", ports.settings(id), settings(controller_port, brokers))) }
         };
-        let brokers: Vec<Broker> = (1..=brokers).map(broker).collect();
+        // Formatting is a process of its own for each.
+        let brokers: Vec<Broker> = std::thread::scope(|scope| {
+            let formatting: Vec<_> = (1..=brokers).map(|id| scope.spawn(move || broker(id))).collect();
+            formatting.into_iter().map(|broker| broker.join().unwrap()).collect()
+        });
         brokers.iter().for_each(|broker| broker.node.tell("start"));
         brokers.iter().for_each(|broker| broker.await_answer(brokers.len()));
         Cluster { brokers, _controller: controller }
