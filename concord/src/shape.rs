@@ -5,7 +5,7 @@ use clients::postgres::TableConfig;
 use schemas::{Field, System};
 use topology::customers::{self, Attributes, FieldPattern, Mapping, MergeRule};
 
-/// The topology's own configuration.
+/// The topology's own configuration, but for the numbers of the log that it runs on.
 pub fn customers_config(config: &Config) -> customers::Config {
     let systems = config.systems.iter().map(|(name, system)| system_config(name, system)).collect();
     let MergeConfig { priority, rules } = &config.merge;
@@ -22,6 +22,7 @@ pub fn customers_config(config: &Config) -> customers::Config {
         priority: priority.clone(),
         rules: rules.collect(),
         partitions: config.partitions,
+        first_number: 0,
     }
 }
 

@@ -52,6 +52,8 @@ pub fn config(plan: &Plan, names: &[System]) -> Config {
         priority: named(&settings.priority),
         rules,
         partitions: settings.partitions as i32,
+        // As that of a real log.
+        first_number: 1_700_000_000_000,
     }
 }
 

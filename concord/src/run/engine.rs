@@ -1,5 +1,6 @@
 //! The log, the registry in it, and the topology that runs on it.
 
+use super::began;
 use crate::{
     cli::Role,
     config::{Config, Kafka},
@@ -64,8 +65,7 @@ impl Engine {
     async fn embedded(config: &Config) -> anyhow::Result<Engine> {
         let embedded = embedded::Log::open(&config.data_dir, options())?;
         let log = Log::from(embedded.clone());
-        let customers = shape::customers_config(config);
-        make_topics(config, &customers, &log).await?;
+        let customers = prepared(config, &log).await?;
         let (schemas, registry, topology) = registered(config, &customers, &log).await?;
         let mut streams = StreamsConfig::new(&config.application_id);
         streams.task = task_config();
@@ -84,8 +84,7 @@ impl Engine {
 
     async fn on_kafka(config: &Config, kafka: &Kafka, roles: &[Role]) -> anyhow::Result<Engine> {
         let log = Log::from(kafka.connect(&config.application_id).await?);
-        let customers = shape::customers_config(config);
-        make_topics(config, &customers, &log).await?;
+        let customers = prepared(config, &log).await?;
         let (schemas, registry, topology) = registered(config, &customers, &log).await?;
         let streams = match roles.contains(&Role::Streams) {
             true => Some(Streams::Kafka(start_streams(config, kafka, topology).await?)),
@@ -172,10 +171,12 @@ impl Streams {
     }
 }
 
-async fn make_topics(config: &Config, customers: &customers::Config, log: &Log) -> anyhow::Result<()> {
+/// Makes the topics; the topology's configuration on this log.
+async fn prepared(config: &Config, log: &Log) -> anyhow::Result<customers::Config> {
+    let customers = shape::customers_config(config);
     let retention = Duration::from_secs(u64::from(config.retention_days) * 24 * 3600);
     log.create_topic(TopicConfig::compact(topics::schemas_topic(config), 1)).await?;
-    for topic in customers::topics(customers) {
+    for topic in customers::topics(&customers) {
         log.create_topic(match topic.cleanup {
             Cleanup::Delete => TopicConfig::delete(topic.name, topic.partitions, retention),
             Cleanup::Compact => TopicConfig::compact(topic.name, topic.partitions),
@@ -183,7 +184,7 @@ async fn make_topics(config: &Config, customers: &customers::Config, log: &Log) 
         .await
         .context("a topic of the log is not as configured; `partitions` never changes once a log exists")?;
     }
-    Ok(())
+    Ok(customers::Config { first_number: began::number(log).await?, ..customers })
 }
 
 /// The registry with every schema that this program writes, and the topology over it.

@@ -172,4 +172,15 @@ async fn end_to_end_an_empty_data_folder_beside_the_same_database_is_filled_anew
         .await;
     assert!(world.rows("select 1 from concord.crosswalk where system = 'crm'").await.is_empty());
     assert_eq!(world.in_stripe().len(), 1, "she is there once");
+
+    // Stripe and the product's fence remember the writes of the former log; those of this one are others.
+    let id = world.in_stripe()[0]["id"].as_str().unwrap().to_string();
+    for n in 0..3 {
+        let (name, phone) = (format!("Countess {n}"), format!("+44 {n}"));
+        world.sql(&format!("update public.customers set name = '{name}' where email = 'ada@example.com'")).await;
+        world.until("Stripe has the name", async |w: &World| w.stripe().customer(&id).unwrap()["name"] == *name).await;
+        world.stripe().update(&id, json!({ "phone": phone })).unwrap();
+        let there = format!("select 1 from public.customers where phone = '{phone}'");
+        world.until("the product has the phone", async |w: &World| w.rows(&there).await.len() == 1).await;
+    }
 }

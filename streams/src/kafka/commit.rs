@@ -113,6 +113,7 @@ impl Life<'_> {
                         positions.push((changelog.store, Position { next: last + 1, as_of: now }));
                     }
                 }
+                fail_point::reached("before a local store");
                 running.local.commit(&changes, &positions)?;
                 fail_point::reached("after a local store");
             }

@@ -8,7 +8,8 @@ pub fn is_noticed(_run: &mut Run) {
     let offsets = counted_with("offsets-in-the-transaction", "before committing:5");
     println!("offsets are committed outside the transaction: {offsets:?}");
     assert!(offsets.lost > 0, "what the offsets passed over is lost");
-    let positions = counted_with("positions-of-local-stores", "after committing:5");
+    // Not every transaction changes a store: this one did.
+    let positions = counted_with("positions-of-local-stores", "before a local store:5");
     println!("the positions of local stores are ignored: {positions:?}");
     assert!(positions.duplicates > 0, "the store lacks a transaction, and counts on from there");
 }

@@ -15,6 +15,9 @@ pub struct Config {
     pub rules: BTreeMap<FieldPattern, MergeRule>,
     /// Partitions of every topic that the topology reads. It never changes, since `order` counts offsets.
     pub partitions: i32,
+    /// Numbers of writes and creates begin here, in a customer that is new. The systems remember them (marks, idempotency keys, the
+    /// product's fence): a log that begins anew must not use those of the one before it.
+    pub first_number: i64,
 }
 
 /// One system that holds customers.
@@ -143,6 +146,7 @@ impl Config {
             systems,
             rules: BTreeMap::new(),
             partitions: 1,
+            first_number: 0,
         }
     }
 

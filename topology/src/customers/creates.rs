@@ -15,7 +15,8 @@ impl Customer {
         if self.deleted || self.is_new() || (self.contested && holds(Rule::ContestedMakeNothing)) {
             return;
         }
-        let mut creates = self.creates.remove(&config.name).unwrap_or_default();
+        let none = || Creates { number: turn.config.first_number, ..Creates::default() };
+        let mut creates = self.creates.remove(&config.name).unwrap_or_else(none);
         if let Some(create) = self.attempt(turn, config, &mut creates, due) {
             let key = self.id.to_string();
             turn.effects.push(Effect::Request { system: config.name.clone(), key, action: Action::Create(create) });

@@ -265,8 +265,8 @@ pub fn value_of<'a>(values: &'a Values, field: &Field) -> &'a Value {
 }
 
 impl Customer {
-    /// A customer that nothing is known of yet.
-    pub fn new(id: CustomerId) -> Self {
+    /// A customer that nothing is known of yet. Its writes are numbered from `first_number` on.
+    pub fn new(id: CustomerId, first_number: i64) -> Self {
         Customer {
             id,
             version: 0,
@@ -274,7 +274,7 @@ impl Customer {
             deleted: false,
             golden: SortedMap::new(),
             choices: 0,
-            n: 0,
+            n: first_number,
             replicas: SortedMap::new(),
             spares: Vec::new(),
             claimed: None,

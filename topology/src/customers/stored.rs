@@ -108,7 +108,7 @@ mod tests {
     fn every_state_reads_back_as_it_was_written() {
         let system = System::new("stripe").unwrap();
         let id = CustomerId::minted(&system, &ExternalId::new("cus_1"), 0);
-        round_trip(&Customer::new(id));
+        round_trip(&Customer::new(id, 0));
 
         let address: Value = Address { line1: "1 Main St".into(), ..Default::default() }.into();
         let pause = Some(Pause { times: 2, due: 4_000 });
@@ -153,7 +153,7 @@ mod tests {
             refused_body: Some(values),
             held: pause,
         };
-        let mut customer = Customer::new(id);
+        let mut customer = Customer::new(id, 0);
         customer.golden.insert(Field::Address, golden);
         customer.replicas.insert(system.clone(), Box::new(replica));
         customer.spares.push(Spare { system: system.clone(), external_id: ExternalId::new("cus_2"), incarnation: 1, deleted: true });

@@ -378,7 +378,7 @@ impl Hub {
     }
 
     fn unify(&mut self, id: CustomerId, body: UnifyBody) -> Effects {
-        let mut customer = self.customers.remove(&id).unwrap_or_else(|| Customer::new(id));
+        let mut customer = self.customers.remove(&id).unwrap_or_else(|| Customer::new(id, self.config.first_number));
         let effects = customer.on_message(&self.config, body, self.now).unwrap_or_default();
         if !customer.is_new() {
             self.customers.insert(id, customer);

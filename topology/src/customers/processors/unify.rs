@@ -145,7 +145,7 @@ impl Unify {
             }
             let customer = match ctx.store(CUSTOMERS)?.get(id.uuid().as_bytes())? {
                 Some(bytes) => read(&self.customers, CUSTOMERS, &bytes)?,
-                None => Customer::new(id),
+                None => Customer::new(id, self.config.first_number),
             };
             entry.insert(Box::new(Touched { due: customer.due, customer }));
         }
