@@ -54,7 +54,7 @@ mod watchdog;
 
 pub use config::{GroupProtocol, KafkaStreamsConfig, ProcessingGuarantee};
 pub use error::KafkaStreamsError;
-pub use log::{Follow, KafkaLogError, Log, LogConfig, OWNERS_TOPIC, Owner};
+pub use log::{Follow, GroupState, KafkaLogError, Log, LogConfig, OWNERS_TOPIC, Owner, TopicSettings, TopicState};
 pub use streams::{KafkaStreams, Trouble};
 
 pub use crate::client::{State, TaskFailure, UncaughtHandler, UncaughtResponse};

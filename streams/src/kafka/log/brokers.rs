@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rdkafka::admin::AdminClient;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
@@ -58,6 +59,25 @@ impl Brokers {
             topic.error().is_none() && !topic.partitions().is_empty() && led && !topic.name().starts_with("__")
         });
         Ok(usable.map(|topic| (topic.name().to_owned(), i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX))).collect())
+    }
+
+    /// All topics but those of Kafka itself: partitions, and the replicas of the one that has the fewest.
+    pub(super) fn replicas(&self) -> Result<BTreeMap<String, (i32, i32)>, LogError> {
+        let action = format!("asking the brokers at {} for their topics", self.config.bootstrap_servers);
+        let metadata = self.ask(&action, |wait| self.observer.fetch_metadata(None, wait))?;
+        let count = |length: usize| i32::try_from(length).unwrap_or(i32::MAX);
+        let topic = |topic: &MetadataTopic| {
+            let fewest = topic.partitions().iter().map(|partition| count(partition.replicas().len())).min()?;
+            (!topic.name().starts_with("__")).then(|| (topic.name().to_owned(), (count(topic.partitions().len()), fewest)))
+        };
+        Ok(metadata.topics().iter().filter_map(topic).collect())
+    }
+
+    /// All groups, with how many members they have.
+    pub(super) fn groups(&self) -> Result<Vec<(String, usize)>, LogError> {
+        let action = format!("asking the brokers at {} for their groups", self.config.bootstrap_servers);
+        let list = self.ask(&action, |wait| self.observer.fetch_group_list(None, wait))?;
+        Ok(list.groups().iter().map(|group| (group.name().to_owned(), group.members().len())).collect())
     }
 
     /// The first offset that is left, and the one behind all that was written, open transactions included.

@@ -90,8 +90,8 @@ fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
 /// Whether the brokers would say the same again, however long one waits.
 pub(super) fn is_refusal(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
-        ClusterAuthorizationFailed, GroupAuthorizationFailed, InvalidConfig, InvalidPartitions, InvalidReplicationFactor, PolicyViolation,
-        SaslAuthenticationFailed, TopicAuthorizationFailed, TransactionalIdAuthorizationFailed,
+        ClusterAuthorizationFailed, GroupAuthorizationFailed, InvalidConfig, InvalidPartitions, InvalidReplicationFactor, NonEmptyGroup,
+        PolicyViolation, SaslAuthenticationFailed, TopicAuthorizationFailed, TransactionalIdAuthorizationFailed,
     };
     matches!(
         code_of(error),
@@ -101,6 +101,7 @@ pub(super) fn is_refusal(error: &KafkaError) -> bool {
                 | InvalidConfig
                 | InvalidPartitions
                 | InvalidReplicationFactor
+                | NonEmptyGroup
                 | PolicyViolation
                 | SaslAuthenticationFailed
                 | TopicAuthorizationFailed

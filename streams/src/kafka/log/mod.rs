@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `config`, `error`, `clients`, `aside` | settings, what can go wrong, the clients of librdkafka, and how they go |
 //! | `brokers`, `topics` | what the brokers are asked, and told of topics |
+//! | `inventory` | what a deployment looks at and takes away: topics as they are, groups |
 //! | `pulse` | whether they are there |
 //! | `plain` | appends without an owner |
 //! | `owner`, `lease`, `member` | who owns a name, who may begin to, and the place in the group of those that could |
@@ -22,6 +23,7 @@ mod config;
 mod ends;
 mod error;
 mod follow;
+mod inventory;
 mod lag;
 mod lease;
 mod member;
@@ -45,6 +47,7 @@ use tokio::sync::watch;
 pub use config::LogConfig;
 pub use error::KafkaLogError;
 pub use follow::Follow;
+pub use inventory::{GroupState, TopicSettings, TopicState};
 pub use owner::Owner;
 
 use self::brokers::{Brokers, apart};

@@ -12,7 +12,7 @@ use super::{KafkaLogError, error};
 use crate::embedded::{Cleanup, LogError, TopicConfig};
 
 const CALL: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 /// Settings of so many topics are asked for at once.
 const DESCRIBED: usize = 200;
 
@@ -20,58 +20,57 @@ const DESCRIBED: usize = 200;
 pub(super) async fn all(brokers: &Arc<Brokers>) -> Result<BTreeMap<String, TopicConfig>, LogError> {
     let counts = apart(brokers, Brokers::topics).await?;
     let names: Vec<&str> = counts.keys().map(String::as_str).collect();
-    let mut topics = BTreeMap::new();
-    for names in names.chunks(DESCRIBED) {
-        let settings = describe(brokers, names).await?;
-        for (name, settings) in names.iter().zip(settings) {
-            let cleanup = match settings {
-                Ok(settings) => cleanup_of(&settings),
-                Err(code) => {
-                    tracing::debug!(topic = name, error = %code, "The settings of a topic are not known.");
-                    Cleanup::Delete { retention_ms: i64::MAX }
-                }
-            };
-            topics.insert((*name).to_owned(), TopicConfig { name: (*name).to_owned(), partitions: counts[*name], cleanup });
-        }
-    }
-    Ok(topics)
+    let settings = describe_all(brokers, &names).await?;
+    let topic = |(name, settings): (&&str, Result<ConfigResource, RDKafkaErrorCode>)| {
+        let cleanup = match settings {
+            Ok(settings) => cleanup_of(&settings).unwrap_or_else(|kept| kept),
+            Err(code) => {
+                tracing::debug!(topic = name, error = %code, "The settings of a topic are not known.");
+                Cleanup::Delete { retention_ms: i64::MAX }
+            }
+        };
+        ((*name).to_owned(), TopicConfig { name: (*name).to_owned(), partitions: counts[*name], cleanup })
+    };
+    Ok(names.iter().zip(settings).map(topic).collect())
 }
 
 /// Makes a topic, or sets the clean-up policy of one that is there. Returns when it can be used.
 pub(super) async fn create(brokers: &Arc<Brokers>, wanted: &TopicConfig) -> Result<(), LogError> {
-    let deadline = Instant::now() + brokers.config.api_timeout;
-    loop {
-        match apart(brokers, Brokers::topics).await?.get(&wanted.name) {
-            Some(found) if *found != wanted.partitions => {
-                return Err(LogError::PartitionsDiffer { topic: wanted.name.clone(), found: *found, wanted: wanted.partitions });
-            }
-            Some(_) => return apply(brokers, wanted).await,
-            // It was made, and this broker does not know of it yet; or the brokers are about to choose its leaders.
-            None if Instant::now() > deadline => {
-                let (action, reason) = (making(wanted), "it does not appear in the metadata".to_owned());
-                return Err(KafkaLogError::Away { action, reason }.into());
-            }
-            None => make(brokers, wanted, deadline).await?,
-        }
-        tokio::time::sleep(PAUSE).await;
+    let found = present(brokers, &wanted.name, wanted.partitions, &settings_of(wanted.cleanup)).await?;
+    if found != wanted.partitions {
+        return Err(LogError::PartitionsDiffer { topic: wanted.name.clone(), found, wanted: wanted.partitions });
     }
+    apply(brokers, wanted).await
 }
 
-async fn make(brokers: &Arc<Brokers>, wanted: &TopicConfig, deadline: Instant) -> Result<(), LogError> {
-    let settings = settings_of(wanted.cleanup);
-    let replication = TopicReplication::Fixed(brokers.config.replication_factor);
-    let new = NewTopic::new(&wanted.name, wanted.partitions, replication);
-    let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
-    match brokers.admin.create_topics(&[new], &options()).await {
-        Ok(answers) => match answers.into_iter().next() {
-            Some(Ok(topic)) => {
-                tracing::info!(topic, "Topic made.");
-                Ok(())
-            }
-            Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => Ok(()),
-            Some(Err((_, code))) => retried(deadline, error::of_code(&making(wanted), code)),
-        },
-        Err(error) => retried(deadline, error::of_call(&making(wanted), &error)),
+/// Makes a topic unless it is there; how many partitions it has. Returns when it can be used.
+pub(super) async fn present(
+    brokers: &Arc<Brokers>,
+    name: &str,
+    partitions: i32,
+    settings: &[(&'static str, String)],
+) -> Result<i32, LogError> {
+    let deadline = Instant::now() + brokers.config.api_timeout;
+    let action = format!("making topic {name}");
+    loop {
+        if let Some(found) = apart(brokers, Brokers::topics).await?.get(name) {
+            return Ok(*found);
+        }
+        // It was made, and this broker does not know of it yet; or the brokers are about to choose its leaders.
+        if Instant::now() > deadline {
+            return Err(KafkaLogError::Away { action, reason: "it does not appear in the metadata".to_owned() }.into());
+        }
+        let new = NewTopic::new(name, partitions, TopicReplication::Fixed(brokers.config.replication_factor));
+        let new = settings.iter().fold(new, |new, (key, value)| new.set(key, value));
+        match brokers.admin.create_topics(&[new], &options()).await {
+            Ok(answers) => match answers.into_iter().next() {
+                Some(Ok(topic)) => tracing::info!(topic, "Topic made."),
+                Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => {}
+                Some(Err((_, code))) => retried(deadline, error::of_code(&action, code))?,
+            },
+            Err(error) => retried(deadline, error::of_call(&action, &error))?,
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
@@ -80,7 +79,7 @@ async fn apply(brokers: &Arc<Brokers>, wanted: &TopicConfig) -> Result<(), LogEr
     let action = format!("setting the clean-up policy of topic {}", wanted.name);
     let Some(answer) = describe(brokers, &[&wanted.name]).await?.into_iter().next() else { return Ok(()) };
     let settings = answer.map_err(|code| error::of_code(&format!("reading the settings of topic {}", wanted.name), code))?;
-    if cleanup_of(&settings) == wanted.cleanup {
+    if cleanup_of(&settings) == Ok(wanted.cleanup) {
         return Ok(());
     }
     let ours = settings_of(wanted.cleanup);
@@ -98,6 +97,18 @@ async fn apply(brokers: &Arc<Brokers>, wanted: &TopicConfig) -> Result<(), LogEr
     }
 }
 
+/// The settings of all these topics, in their order.
+pub(super) async fn describe_all(
+    brokers: &Arc<Brokers>,
+    names: &[&str],
+) -> Result<Vec<Result<ConfigResource, RDKafkaErrorCode>>, LogError> {
+    let mut all = Vec::with_capacity(names.len());
+    for names in names.chunks(DESCRIBED) {
+        all.extend(describe(brokers, names).await?);
+    }
+    Ok(all)
+}
+
 async fn describe(brokers: &Arc<Brokers>, names: &[&str]) -> Result<Vec<Result<ConfigResource, RDKafkaErrorCode>>, LogError> {
     let topics: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
     let deadline = Instant::now() + brokers.config.api_timeout;
@@ -111,19 +122,15 @@ async fn describe(brokers: &Arc<Brokers>, names: &[&str]) -> Result<Vec<Result<C
 }
 
 /// Whether to try again.
-fn retried(deadline: Instant, error: LogError) -> Result<(), LogError> {
+pub(super) fn retried(deadline: Instant, error: LogError) -> Result<(), LogError> {
     match error.is_retriable() && Instant::now() < deadline {
         true => Ok(()),
         false => Err(error),
     }
 }
 
-fn options() -> AdminOptions {
+pub(super) fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(CALL)).operation_timeout(Some(CALL))
-}
-
-fn making(topic: &TopicConfig) -> String {
-    format!("making topic {}", topic.name)
 }
 
 fn settings_of(cleanup: Cleanup) -> Vec<(&'static str, String)> {
@@ -135,16 +142,20 @@ fn settings_of(cleanup: Cleanup) -> Vec<(&'static str, String)> {
     }
 }
 
-fn cleanup_of(settings: &ConfigResource) -> Cleanup {
+fn cleanup_of(settings: &ConfigResource) -> Result<Cleanup, Cleanup> {
     let value = |name: &str| settings.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
     cleanup(value("cleanup.policy"), value("retention.ms"))
 }
 
-/// A retention of -1 is none: for ever.
-fn cleanup(policy: &str, retention: &str) -> Cleanup {
+/// A retention of -1 is none: for ever. A policy that is none of ours is an error, with what comes nearest to it.
+fn cleanup(policy: &str, retention: &str) -> Result<Cleanup, Cleanup> {
+    let retention_ms = retention.parse().ok().filter(|ms| *ms >= 0).unwrap_or(i64::MAX);
     match policy {
-        "compact" => Cleanup::Compact,
-        _ => Cleanup::Delete { retention_ms: retention.parse().ok().filter(|ms| *ms >= 0).unwrap_or(i64::MAX) },
+        "compact" => Ok(Cleanup::Compact),
+        "delete" => Ok(Cleanup::Delete { retention_ms }),
+        // Both: no record stays for longer.
+        policy if policy.contains("delete") => Err(Cleanup::Delete { retention_ms }),
+        _ => Err(Cleanup::Delete { retention_ms: i64::MAX }),
     }
 }
 
@@ -157,8 +168,16 @@ mod tests {
         for wanted in [Cleanup::Compact, Cleanup::Delete { retention_ms: 5_000 }, Cleanup::Delete { retention_ms: i64::MAX }] {
             let settings = settings_of(wanted);
             let value = |name| settings.iter().find(|(key, _)| *key == name).map_or("604800000", |(_, value)| value.as_str());
-            assert_eq!(cleanup(value("cleanup.policy"), value("retention.ms")), wanted);
+            assert_eq!(cleanup(value("cleanup.policy"), value("retention.ms")), Ok(wanted));
         }
-        assert_eq!(cleanup("delete", "-1"), Cleanup::Delete { retention_ms: i64::MAX });
+        assert_eq!(cleanup("delete", "-1"), Ok(Cleanup::Delete { retention_ms: i64::MAX }));
+    }
+
+    #[test]
+    fn a_policy_that_is_none_of_ours_is_not_taken_for_one() {
+        for policy in ["compact,delete", "delete,compact"] {
+            assert_eq!(cleanup(policy, "5000"), Err(Cleanup::Delete { retention_ms: 5_000 }));
+        }
+        assert_eq!(cleanup("", "5000"), Err(Cleanup::Delete { retention_ms: i64::MAX }));
     }
 }
