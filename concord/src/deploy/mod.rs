@@ -1,13 +1,17 @@
 //! `concord deploy`: makes what Concord needs before it runs, and says what is not as it must be.
 //!
-//! - [`plan`]: one step for each thing; [`topics`]: topics, pure
-//! - [`log`]: topics and schemas in the data folder; [`database`]: the schema `concord` and the triggers in Postgres
-//! - [`destroy`]: the way back
+//! - [`plan`]: one step for each thing; [`topics`]: topics, pure; [`schemas`]: schemas, against those that are registered
+//! - where topics and schemas are: [`log`], in the data folder, or [`kafka`], on brokers
+//! - [`database`]: the schema `concord` and the triggers in Postgres
+//! - [`destroy`]: the way back; [`removal`]: what of it is on brokers
 
 mod database;
 mod destroy;
+mod kafka;
 mod log;
 mod plan;
+mod removal;
+mod schemas;
 mod topics;
 
 use crate::{
@@ -16,6 +20,7 @@ use crate::{
     stdout,
 };
 use clap::{Args, ValueEnum};
+use kafka::Brokers;
 use plan::Step;
 
 #[derive(Debug, Args)]
@@ -26,7 +31,8 @@ pub struct Deploy {
     /// Do what is refused otherwise
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "destroy")]
     pub allow: Vec<Allow>,
-    /// Take everything of Concord's away again: the log, the schema concord, the triggers. Customers' tables stay
+    /// Take everything of Concord's away again: the log (on Kafka its topics and groups), the schema concord, the triggers. Customers' tables
+    /// and other programs' topics stay
     #[arg(long)]
     pub destroy: bool,
     /// Do not ask before --destroy
@@ -45,24 +51,40 @@ pub enum Allow {
 
 pub async fn run(args: Deploy, overrides: &Overrides, env: &Env) -> anyhow::Result<bool> {
     let config = Config::load(overrides, env, Need::Everything)?;
-    anyhow::ensure!(
-        config.kafka.is_none(),
-        "KAFKA_BOOTSTRAP_SERVERS is set, and concord deploy knows the embedded log only: on Kafka `concord run` makes its topics and schemas, and prepares Postgres, when it starts"
-    );
     if args.destroy {
         return destroy::run(&config, args.yes).await;
     }
-    let log = log::plan(&config, &args.allow)?;
-    let database = database::plan(&config).await?;
-    let steps: Vec<Step> = log.iter().chain(&database).cloned().collect();
+    let brokers = match &config.kafka {
+        Some(kafka) => Some(Brokers::reach(&config, kafka).await?),
+        None => None,
+    };
+    let (there, registry) = match &brokers {
+        Some(brokers) => brokers.look(&config).await?,
+        None => log::look(&config)?,
+    };
+    let wanted = topics::wanted(&config);
+    let in_topics = topics::steps(&wanted, &there, config.kafka.as_ref(), &args.allow);
+    let in_registry = schemas::plan(&config, &registry).await?;
+    let in_database = database::plan(&config).await?;
+    let steps: Vec<Step> = [&in_topics, &in_registry, &in_database].into_iter().flatten().cloned().collect();
     let refused = steps.iter().any(Step::is_refused);
     let changes = steps.iter().any(Step::is_change);
     if !args.dry_run && !refused {
+        let [make, register, migrate] = [&in_topics, &in_registry, &in_database].map(|steps| steps.iter().any(Step::is_change));
         // What is nearer to customers last: a trigger without a log would only fill the outbox.
-        if log.iter().any(Step::is_change) {
-            log::apply(&config).await?;
+        match &brokers {
+            Some(brokers) => {
+                if make {
+                    brokers.make_topics(wanted).await?;
+                }
+                if register {
+                    brokers.register(&config).await?;
+                }
+            }
+            None if make || register => log::apply(&config, wanted).await?,
+            None => {}
         }
-        if database.iter().any(Step::is_change) {
+        if migrate {
             database::apply(&config).await?;
         }
     }

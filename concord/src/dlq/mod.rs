@@ -15,7 +15,7 @@ mod wanted;
 
 pub use args::DlqCommand;
 pub use deal::{DeadLetters, DealError, Dealing, Dealt, Refused};
-pub use letter::Place;
+pub use letter::{Place, SUFFIX};
 
 use crate::{
     config::{Env, Overrides},

@@ -79,6 +79,20 @@ impl Verdict {
         LEVELS.into_iter().filter(|level| self.holds(*level)).collect()
     }
 
+    /// The first version that it does not fit, and why.
+    pub fn why(&self) -> String {
+        let list = |found: &[Incompatibility]| found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let broken = self.steps.iter().rev().find_map(|step| {
+            let found = match self.level {
+                Compatibility::Backward | Compatibility::BackwardTransitive => list(&step.backward),
+                Compatibility::Forward | Compatibility::ForwardTransitive => list(&step.forward),
+                _ => list(if step.backward.is_empty() { &step.forward } else { &step.backward }),
+            };
+            (!found.is_empty()).then(|| format!("not {} compatible with {}: {found}", self.level, step.label))
+        });
+        broken.unwrap_or_else(|| format!("not {} compatible", self.level))
+    }
+
     pub fn json(&self) -> Json {
         let told = |found: &[Incompatibility]| -> Vec<Json> {
             found

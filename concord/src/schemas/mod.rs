@@ -2,11 +2,12 @@
 //!
 //! - [`args`]: the command line; [`place`]: where schemas are (files, a folder of releases, a git revision, a registry); [`registry`]: its REST API
 //! - [`lint`]: is it a good schema; [`fields`], [`diff`]: what changed; [`check`]: may it change so; [`evolve`]: is what was written still read
-//! - [`publish`]: registering, listing, getting, levels
+//! - [`publish`]: registering, listing, getting, levels; [`elsewhere`]: what another registry would say to it
 
 mod args;
 mod check;
 mod diff;
+mod elsewhere;
 mod evolve;
 mod fields;
 mod lint;
@@ -15,6 +16,7 @@ mod publish;
 mod registry;
 
 pub use args::SchemasCommand;
+pub use elsewhere::{Found, plan};
 
 use crate::{
     config::{Config, Env, Need, Overrides},

@@ -27,8 +27,10 @@ pub enum State {
         version: i32,
         id: u32,
     },
-    /// New versions are taken.
-    New,
+    /// New versions are taken; so many are there.
+    New {
+        after: usize,
+    },
     /// It does not fit what is there.
     Refused(Verdict),
     Done {
@@ -43,10 +45,10 @@ pub async fn plan(client: &Client, entries: Vec<Entry>) -> anyhow::Result<Vec<Re
         let there = client.lookup(&entry.name, entry.schema().text()).await?;
         let state = match (there, subject_of(client, &entry.name).await?) {
             (Some(found), _) => State::There { version: found.version, id: found.id },
-            (None, None) => State::New,
+            (None, None) => State::New { after: 0 },
             (None, Some(old)) => {
                 let verdict = Verdict::of(&old, &entry, None);
-                if verdict.ok() { State::New } else { State::Refused(verdict) }
+                if verdict.ok() { State::New { after: old.versions.len() } } else { State::Refused(verdict) }
             }
         };
         planned.push(Registration { entry, state });
@@ -59,7 +61,7 @@ pub async fn apply(client: &Client, planned: &mut [Registration]) -> anyhow::Res
     if planned.iter().any(|it| matches!(it.state, State::Refused(_))) {
         return Ok(());
     }
-    for it in planned.iter_mut().filter(|it| matches!(it.state, State::New)) {
+    for it in planned.iter_mut().filter(|it| matches!(it.state, State::New { .. })) {
         let id = client.register(&it.entry.name, it.entry.schema().text()).await.with_context(|| it.entry.name.clone())?;
         it.state = State::Done { id };
     }
@@ -71,7 +73,7 @@ impl Registration {
         let name = &self.entry.name;
         match &self.state {
             State::There { version, id } => format!("there       {name}: version {version}, id {id}\n"),
-            State::New => format!("new         {name}\n"),
+            State::New { .. } => format!("new         {name}\n"),
             State::Done { id } => format!("registered  {name}: id {id}\n"),
             State::Refused(verdict) => verdict.text(),
         }
@@ -81,7 +83,7 @@ impl Registration {
         let subject = &self.entry.name;
         match &self.state {
             State::There { version, id } => json!({"subject": subject, "state": "there", "version": version, "id": id}),
-            State::New => json!({"subject": subject, "state": "new"}),
+            State::New { .. } => json!({"subject": subject, "state": "new"}),
             State::Done { id } => json!({"subject": subject, "state": "registered", "id": id}),
             State::Refused(verdict) => json!({"subject": subject, "state": "refused", "verdict": verdict.json()}),
         }

@@ -46,11 +46,17 @@ impl Registered {
 impl Client {
     /// `SCHEMA_REGISTRY_BASIC_AUTH`: user and password, with a colon between.
     pub fn new(url: &str, env: &Env) -> anyhow::Result<Client> {
+        let basic = env.secret("SCHEMA_REGISTRY_BASIC_AUTH").map_err(anyhow::Error::msg)?;
+        Client::with(url, basic.as_ref())
+    }
+
+    /// `basic`: user and password, with a colon between.
+    pub fn with(url: &str, basic: Option<&Secret>) -> anyhow::Result<Client> {
         let parsed = reqwest::Url::parse(url).map_err(|_| anyhow!("the registry's address is not a URL like http://127.0.0.1:8081"))?;
         if parsed.password().is_some() || !parsed.username().is_empty() {
             bail!("the registry's address holds credentials: give them in SCHEMA_REGISTRY_BASIC_AUTH");
         }
-        let auth = match env.secret("SCHEMA_REGISTRY_BASIC_AUTH").map_err(anyhow::Error::msg)? {
+        let auth = match basic {
             None => None,
             Some(pair) => match pair.reveal().split_once(':') {
                 Some((user, password)) => Some((user.to_owned(), Secret::new(password))),
