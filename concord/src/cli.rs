@@ -67,9 +67,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Make what Concord needs before it runs, and find what is not as it must be: topics, schemas, Postgres
+    /// Make what Concord needs before it runs, and find what is not as it must be: topics, schemas, Postgres, ksqlDB
     #[command(
-        after_help = "Examples:\n  concord deploy --dry-run\n  concord deploy\n  concord deploy --dry-run --json\n  concord deploy --allow shorter-retention\n  concord deploy --destroy\n\nExit code 0 if all is as it must be (now), 1 if something is refused or failed, 2 if a dry run has something to do."
+        after_help = "Examples:\n  concord deploy --dry-run\n  concord deploy\n  concord deploy --dry-run --json\n  concord deploy --allow shorter-retention\n  KSQLDB_URL=http://127.0.0.1:8088 concord deploy\n  concord deploy --destroy\n\nExit code 0 if all is as it must be (now), 1 if something is refused or failed, 2 if a dry run has something to do."
     )]
     Deploy(crate::deploy::Deploy),
     /// Show the topology that the configuration makes

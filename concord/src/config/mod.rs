@@ -4,10 +4,12 @@
 mod env;
 mod file;
 mod kafka;
+mod ksqldb;
 mod registry;
 
 pub use env::Env;
 pub use kafka::Kafka;
+pub use ksqldb::KsqlDb;
 pub use registry::{Alone, RegistryConfig, RemoteConfig};
 
 use clients::{
@@ -38,6 +40,8 @@ pub struct Config {
     pub registry: RegistryConfig,
     /// Another registry than our own.
     pub schema_registry: Option<RemoteConfig>,
+    /// Migrations are applied there by `concord deploy`.
+    pub ksqldb: Option<KsqlDb>,
     /// Partitions of every topic with a key; never changes once a log exists.
     pub partitions: i32,
     /// How long `customers.<system>` and the like keep what was read (they hold personal data).
@@ -208,6 +212,7 @@ impl Config {
         // There is one registry, not two.
         let ours = if schema_registry.is_some() { Some("off") } else { None };
         let registry = RegistryConfig::read(env, ours, &mut wrong);
+        let ksqldb = KsqlDb::read(env, kafka.is_some(), &mut wrong);
         if !wrong.is_empty() {
             return Err(ConfigError { from: source, mistakes: wrong });
         }
@@ -221,6 +226,7 @@ impl Config {
             kafka,
             registry,
             schema_registry,
+            ksqldb,
             partitions,
             retention_days: file.retention_days.unwrap_or(7),
             systems,

@@ -2,12 +2,13 @@
 //!
 //! - [`plan`]: one step for each thing; [`topics`]: topics, pure; [`schemas`]: schemas, against those that are registered
 //! - where topics and schemas are: [`log`], in the data folder, or [`kafka`], on brokers
-//! - [`database`]: the schema `concord` and the triggers in Postgres
+//! - [`database`]: the schema `concord` and the triggers in Postgres; [`ksqldb`]: the migrations of ksqlDB
 //! - [`destroy`]: the way back; [`removal`]: what of it is on brokers
 
 mod database;
 mod destroy;
 mod kafka;
+mod ksqldb;
 mod log;
 mod plan;
 mod removal;
@@ -47,6 +48,8 @@ pub struct Deploy {
 pub enum Allow {
     /// Topics may keep records for a shorter time than they do: the older ones go at once
     ShorterRetention,
+    /// A ksqlDB migration that failed, or was not finished, is applied again: drop what it made first
+    UnfinishedMigration,
 }
 
 pub async fn run(args: Deploy, overrides: &Overrides, env: &Env) -> anyhow::Result<bool> {
@@ -66,7 +69,14 @@ pub async fn run(args: Deploy, overrides: &Overrides, env: &Env) -> anyhow::Resu
     let in_topics = topics::steps(&wanted, &there, config.kafka.as_ref(), &args.allow);
     let in_registry = schemas::plan(&config, &registry).await?;
     let in_database = database::plan(&config).await?;
-    let steps: Vec<Step> = [&in_topics, &in_registry, &in_database].into_iter().flatten().cloned().collect();
+    let ksqldb = match &config.ksqldb {
+        Some(ksqldb) => Some(ksqldb::Deployment::look(ksqldb).await?),
+        None => None,
+    };
+    let will_be = wanted.iter().map(|it| (it.topic.name.clone(), it.topic.partitions));
+    let topics: ksqldb::Topics = will_be.chain(there.iter().map(|it| (it.name.clone(), it.partitions))).collect();
+    let in_ksqldb = ksqldb.as_ref().map(|ksqldb| ksqldb.steps(&topics, &args.allow)).unwrap_or_default();
+    let steps: Vec<Step> = [&in_topics, &in_registry, &in_database, &in_ksqldb].into_iter().flatten().cloned().collect();
     let refused = steps.iter().any(Step::is_refused);
     let changes = steps.iter().any(Step::is_change);
     if !args.dry_run && !refused {
@@ -86,6 +96,10 @@ pub async fn run(args: Deploy, overrides: &Overrides, env: &Env) -> anyhow::Resu
         }
         if migrate {
             database::apply(&config).await?;
+        }
+        // It reads what the others made.
+        if let Some(ksqldb) = ksqldb.filter(|_| in_ksqldb.iter().any(Step::is_change)) {
+            ksqldb.apply(&config).await?;
         }
     }
     if args.json {

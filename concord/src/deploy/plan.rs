@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 /// One thing that a deployment needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// `topic`, `schema` or `postgres`.
+    /// `topic`, `schema`, `postgres` or `ksqldb`.
     pub part: &'static str,
     pub name: String,
     pub state: State,

@@ -56,7 +56,7 @@ fn what_would_be_wrong_is_noticed() {
         ("no-new-privileges:true", "seccomp:unconfined", "kafka: it can gain privileges"),
         ("postgres-data:/var/lib/postgresql\"", "postgres-data:/var/lib/postgresql/data\"", "postgres: from 18 on"),
         ("concord-data:/data", "concord-dat:/data", "concord: there is no volume concord-dat"),
-        ("\"./ksql:/ksql:ro\"", "\"./ksql:/ksql\"", "ksqldb-migrations: ./ksql can be written"),
+        ("prometheus.yml:ro", "prometheus.yml", "prometheus: ./observability/prometheus.yml can be written"),
         ("./observability/alerts.yml:", "./observability/rules.yml:", "prometheus: there is no ./observability/rules.yml"),
         ("postgres: { condition: service_healthy }", "postgre: { condition: service_healthy }", "deploy: it depends on postgre"),
         (
@@ -124,7 +124,7 @@ fn concord_takes_its_configuration_and_commands() {
     let environment: Vec<_> = offline.map(|(name, text)| (name.clone(), value(text))).collect();
     let said = concord(&["validate", "--offline"], &environment);
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    for service in ["concord", "deploy"] {
+    for service in ["concord", "deploy", "deploy-ksqldb"] {
         let command = compose.services[service].command[0].as_str();
         let is_there = concord(&[command, "--help"], &[]).status.success();
         assert!(is_there, "{service}: there is no concord {command}");

@@ -5,11 +5,13 @@
 #[path = "../../../streams/tests/kafka_support/broker.rs"]
 mod broker;
 mod brokers;
+mod ksqldb;
 #[allow(dead_code, reason = "the tests share it")]
 #[path = "../end_to_end/world.rs"]
 mod world;
 
 use brokers::Brokers;
+use ksqldb::KsqlDb;
 use serde_json::Value as Json;
 use std::collections::BTreeSet;
 use world::{Plan, World};
@@ -148,6 +150,8 @@ async fn on_kafka_a_deployment_does_all_then_nothing_and_finds_every_drift() {
     settled(&world);
     assert_eq!(brokers.setting("customers.unify", "segment.ms").await.as_deref(), Some("3600000"));
 
+    migrates_ksqldb(&mut world).await;
+
     // Neither partitions nor replicas are changed by a deployment.
     replicated(&world, 2);
     let found = drift(&world);
@@ -195,4 +199,136 @@ async fn on_kafka_a_deployment_does_all_then_nothing_and_finds_every_drift() {
     let (code, out, err) = run(&world, &[]);
     assert!(code == 0 && out.contains("triggers on public.customers: concord_product_updated"), "{out} {err}");
     settled(&world);
+    registers_elsewhere(&mut world, &brokers).await;
+}
+
+/// With another schema registry: here Concord's own, on a folder.
+async fn registers_elsewhere(world: &mut World, brokers: &Brokers) {
+    let at = world::free_address();
+    let mut registry = world.command();
+    registry.env_remove("KAFKA_BOOTSTRAP_SERVERS").args(["registry", "--listen", &at.to_string(), "--data-dir", "registry"]);
+    let _registry = Running(registry.spawn().unwrap());
+    let subjects = format!("http://{at}/subjects");
+    world.until("the registry answers", async |w: &World| w.http.get(&subjects).send().await.is_ok()).await;
+    world.env.push(("SCHEMA_REGISTRY_URL".into(), format!("http://{at}")));
+
+    let ours = drift(world);
+    assert_eq!(ours[0], "create topic _concord.schemas: 1 partition, compact");
+    assert!(ours[1..].iter().all(|line| line.starts_with("create schema ")) && ours.len() > 8, "{ours:?}");
+    let versions = format!("{subjects}/links.product-value/versions");
+    let post = async |schema: &str| world.http.post(&versions).json(&serde_json::json!({"schema": schema})).send().await.unwrap().status();
+    assert_eq!(post(&OLDER.replace("\"string\"", "\"long\"")).await, 200);
+    let told =
+        "refused schema links.product-value: not BACKWARD compatible with version 1: customer: the writer's long cannot be read as string";
+    let found = drift(world);
+    assert!(found.iter().any(|line| line == told), "{found:?}");
+    assert_eq!((run(world, &[]).0, brokers.topics().contains("_concord.schemas")), (1, false));
+    for permanent in ["", "?permanent=true"] {
+        let gone = format!("{subjects}/links.product-value{permanent}");
+        assert_eq!(world.http.delete(gone).send().await.unwrap().status(), 200);
+    }
+    let (code, out, err) = run(world, &[]);
+    assert!(code == 0 && out.contains(&format!("{} done", ours.len())), "{out} {err}");
+    settled(world);
+    let registered: Vec<String> = world.http.get(&subjects).send().await.unwrap().json().await.unwrap();
+    assert_eq!(registered.len(), ours.len() - 1);
+}
+
+/// Ends with the test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The conversation with ksqlDB, beside topics that are there.
+async fn migrates_ksqldb(world: &mut World) {
+    let files = ["V000001__customers.sql", "V000002__dead_letters.sql"];
+    let md5 = |file: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../ksql/migrations").join(file);
+        let done = std::process::Command::new("md5sum").arg(path).output().unwrap();
+        String::from_utf8(done.stdout).unwrap()[..32].to_owned()
+    };
+    let server = KsqlDb::start("ada", "s3cret").await;
+    let before = world.env.len();
+    world.env.push(("KSQLDB_URL".into(), format!("http://{}", server.at)));
+    let (code, _, err) = run(world, &["--dry-run"]);
+    assert!(code == 1 && err.contains("KSQLDB_BASIC_AUTH"), "{err}");
+    world.env.push(("KSQLDB_BASIC_AUTH".into(), "ada:wr0ng".into()));
+    let (code, _, err) = run(world, &["--dry-run"]);
+    assert!(code == 1 && err.contains("KSQLDB_BASIC_AUTH") && !err.contains("wr0ng"), "{err}");
+    world.env.pop();
+    world.env.push(("KSQLDB_BASIC_AUTH".into(), "ada:s3cret".into()));
+
+    // A dry run changes nothing.
+    let (code, out, err) = run(world, &["--dry-run"]);
+    let told = [
+        "create  ksqldb    which migrations are applied: MIGRATION_EVENTS, MIGRATION_SCHEMA_VERSIONS",
+        "create  ksqldb    V000001 customers: 28 statements",
+        "create  ksqldb    V000002 dead letters: 27 statements",
+    ];
+    assert!(code == 2 && told.iter().all(|line| out.lines().any(|l| l == *line)), "{out} {err}");
+    assert_eq!(server.asked(), [Json::Null; 0]);
+
+    // One fails: what was before it is applied, the rest is not, and it is told why, until a person has looked.
+    server.fails(Some("ASSERT TOPIC 'links.product.dlq'"));
+    let (code, _, err) = run(world, &[]);
+    assert!(code == 1 && err.contains("V000002 dead letters failed") && err.contains("Topic doesn't exist"), "{err}");
+    let asked = server.asked();
+    let sql: Vec<&str> = asked.iter().map(|body| body["ksql"].as_str().unwrap()).collect();
+    assert!(
+        sql[0].starts_with("CREATE STREAM MIGRATION_EVENTS (version_key STRING KEY, ")
+            && sql[0].contains("KAFKA_TOPIC='concord_ksql_MIGRATION_EVENTS'")
+    );
+    assert!(sql[1].starts_with(
+        "CREATE TABLE MIGRATION_SCHEMA_VERSIONS WITH (KAFKA_TOPIC='concord_ksql_MIGRATION_SCHEMA_VERSIONS') AS SELECT version_key, "
+    ));
+    assert!(
+        sql[2].contains("'CURRENT', '1', 'customers', 'RUNNING'") && sql[3].contains("VALUES ('1', '1', 'customers', 'RUNNING'"),
+        "{sql:?}"
+    );
+    assert_eq!(sql[4], "ASSERT TOPIC 'customers.product' WITH (PARTITIONS = 4) TIMEOUT 30 SECONDS;");
+    // What SET said goes with each statement, and no statement is run before the last one that was taken.
+    assert_eq!(asked[4]["streamsProperties"]["processing.guarantee"], "exactly_once_v2");
+    assert_eq!((&asked[1]["commandSequenceNumber"], &asked[4]["commandSequenceNumber"]), (&1.into(), &2.into()));
+    let columns = |key: &str| ["version", "name", "state", "checksum", "previous", "error_reason"].map(|column| server.column(key, column));
+    assert_eq!(columns("1"), ["1", "customers", "MIGRATED", &md5(files[0]), "<none>", "N/A"]);
+    let reason = "Failed to execute sql: ASSERT TOPIC 'links.product.dlq' TIMEOUT 30 SECONDS;: ";
+    let reason = format!("{reason}http://{} refused it (41700): Topic doesn't exist", server.at);
+    for key in ["CURRENT", "2"] {
+        assert_eq!(columns(key), ["2", "dead letters", "ERROR", &md5(files[1]), "1", &reason]);
+        assert!(server.column(key, "started_on") <= server.column(key, "completed_on"));
+    }
+    let refused = format!(
+        "refused ksqldb V000002 dead letters: it was begun, and is ERROR, {reason}: drop what it made, then --allow unfinished-migration applies it again"
+    );
+    assert_eq!(drift(world), [refused]);
+    assert_eq!((run(world, &[]).0, server.asked()), (1, vec![]));
+
+    server.fails(None);
+    let (code, out, err) = run(world, &["--allow", "unfinished-migration"]);
+    assert!(code == 0 && out.contains("1 done"), "{out} {err}");
+    for key in ["CURRENT", "2"] {
+        assert_eq!(columns(key), ["2", "dead letters", "MIGRATED", &md5(files[1]), "1", "N/A"]);
+    }
+    server.asked();
+    settled(world);
+    assert_eq!(server.asked(), [Json::Null; 0]);
+
+    // What is applied is not changed afterwards.
+    server.set("1", "checksum", "0123");
+    let found = drift(world);
+    assert!(
+        found.len() == 1 && found[0].starts_with("refused ksqldb V000001 customers: another file of this version was applied"),
+        "{found:?}"
+    );
+
+    world.env.truncate(before);
+    world.env.push(("KSQLDB_URL".into(), format!("http://{}", world::free_address())));
+    let (code, _, err) = run(world, &["--dry-run"]);
+    assert!(code == 1 && err.contains("no ksqlDB answers at http://127.0.0.1"), "{err}");
+    world.env.truncate(before);
 }
