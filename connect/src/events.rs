@@ -20,11 +20,14 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub fn new(system: &System) -> Self {
         let system = system.to_string();
+        let health = gauge!("concord_system_health", "system" => system.clone());
+        // What is told later is only what changes.
+        health.set(1.0);
         Metrics {
             inflight: gauge!("concord_calls_inflight", "system" => system.clone()),
             backlog: gauge!("concord_requests_backlog", "system" => system.clone()),
             backfill: gauge!("concord_backfill_reads_unanswered", "system" => system.clone()),
-            health: gauge!("concord_system_health", "system" => system.clone()),
+            health,
             rate_limited: counter!("concord_rate_limit_waits_total", "system" => system.clone()),
             rate_limit_wait: histogram!("concord_rate_limit_wait_seconds", "system" => system.clone()),
             dead: counter!("concord_dead_letters_total", "system" => system.clone()),

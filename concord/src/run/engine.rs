@@ -68,7 +68,7 @@ impl Engine {
         let customers = prepared(config, &log).await?;
         let (schemas, registry, topology) = registered(config, &customers, &log).await?;
         let mut streams = StreamsConfig::new(&config.application_id);
-        streams.task = task_config();
+        streams.task = task_config(&customers);
         let streams = embedded.start(&topology, streams)?;
         let streams = Some(Streams::Embedded { log: embedded, streams });
         Ok(Engine {
@@ -87,7 +87,7 @@ impl Engine {
         let customers = prepared(config, &log).await?;
         let (schemas, registry, topology) = registered(config, &customers, &log).await?;
         let streams = match roles.contains(&Role::Streams) {
-            true => Some(Streams::Kafka(start_streams(config, kafka, topology).await?)),
+            true => Some(Streams::Kafka(start_streams(config, kafka, topology, task_config(&customers)).await?)),
             false => None,
         };
         let caught_up = Arc::new(AtomicBool::new(streams.is_none()));
@@ -195,7 +195,7 @@ async fn registered(config: &Config, customers: &customers::Config, log: &Log) -
     Ok((schemas, registry, topology))
 }
 
-async fn start_streams(config: &Config, kafka: &Kafka, topology: Topology) -> anyhow::Result<KafkaStreams> {
+async fn start_streams(config: &Config, kafka: &Kafka, topology: Topology, task: TaskConfig) -> anyhow::Result<KafkaStreams> {
     let mut streams = KafkaStreamsConfig::new(&config.application_id, &kafka.bootstrap_servers, config.data_dir.join("streams"));
     streams.num_stream_threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
     streams.client.clone_from(&kafka.client);
@@ -207,13 +207,20 @@ async fn start_streams(config: &Config, kafka: &Kafka, topology: Topology) -> an
         streams.consumer.insert("heartbeat.interval.ms".into(), (session / 5).to_string());
     }
     streams.replication_factor = kafka.replication_factor;
-    streams.task = task_config();
+    streams.task = task;
     // It waits for the brokers, on a thread of its own.
     Ok(tokio::task::spawn_blocking(move || KafkaStreams::start(&topology, streams)).await??)
 }
 
-fn task_config() -> TaskConfig {
-    TaskConfig { exception_handler: registry::waiting(dead_letter_queue(|topic| format!("{topic}.dlq"))) }
+fn task_config(customers: &customers::Config) -> TaskConfig {
+    let dead_letters = |topic: &str| metrics::counter!("concord_topology_dead_letters_total", "topic" => topic.to_owned());
+    // Told from the start: an increase is only seen of what was there before.
+    customers::topics(customers).iter().filter(|topic| topic.is_input).for_each(|topic| drop(dead_letters(&topic.name)));
+    let queue = dead_letter_queue(move |topic| {
+        dead_letters(topic).increment(1);
+        format!("{topic}.dlq")
+    });
+    TaskConfig { exception_handler: registry::waiting(queue) }
 }
 
 /// `CONCORD_MIN_FREE_BYTES`: appends are refused while the disk has less free (tests run on small ones).

@@ -5,6 +5,7 @@
 
 mod began;
 mod engine;
+mod metrics;
 mod owned;
 mod product;
 mod serve;
@@ -52,7 +53,8 @@ const ALL: [Role; 3] = [Role::Streams, Role::Connectors, Role::Http];
 pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Result<()> {
     let config = Config::load(overrides, env, Need::Everything)?;
     let seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-    let metrics = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)?.install_recorder()?;
+    let recorder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &seconds)?.install_recorder()?;
+    metrics::describe();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
@@ -101,7 +103,7 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
     let app = App {
         systems: config.systems.iter().map(|(name, s)| json!({"name": name, "kind": s.kind.name(), "mode": s.mode.name()})).collect(),
         parts,
-        metrics,
+        metrics: recorder,
         events,
         publisher: Publisher::new(engine.log.clone(), engine.registry.clone(), &config.systems),
         dead_letters,

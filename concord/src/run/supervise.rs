@@ -49,6 +49,8 @@ where
 {
     tokio::spawn(async move {
         let mut pause = PAUSES.0;
+        // Told from the start: an increase is only seen of what was there before.
+        let failures = metrics::counter!("concord_task_failures_total", "task" => name.clone());
         while !stop.is_cancelled() {
             let started = Instant::now();
             // Its own task, so that a panic is a failure like any other.
@@ -65,7 +67,7 @@ where
             if started.elapsed() >= RECOVERED {
                 pause = PAUSES.0;
             }
-            metrics::counter!("concord_task_failures_total", "task" => name.clone()).increment(1);
+            failures.increment(1);
             tracing::warn!(
                 task = name,
                 error = failure,

@@ -48,10 +48,10 @@ async fn end_to_end_every_metric_of_the_dashboard_and_the_alerts_is_told() {
     world.add(json!({"name": "Ada", "email": "ada@example.com"})).await;
     world.until("the conflict is told", async |w: &World| w.get("/api/v1/conflicts").await != json!([])).await;
 
-    let scraped = async |w: &World| told(&w.http.get(w.url("/metrics")).send().await.unwrap().text().await.unwrap());
+    let scraped = async |w: &World| w.http.get(w.url("/metrics")).send().await.unwrap().text().await.unwrap();
     world
         .until("every metric is told", async |w: &World| {
-            let told = scraped(w).await;
+            let told = told(&scraped(w).await);
             let missing: Vec<_> = wanted.difference(&told).collect();
             if !missing.is_empty() {
                 eprintln!("not told yet: {missing:?}");
@@ -59,4 +59,14 @@ async fn end_to_end_every_metric_of_the_dashboard_and_the_alerts_is_told() {
             missing.is_empty()
         })
         .await;
+
+    let text = scraped(&world).await;
+    let names = |about: &str| -> BTreeSet<String> {
+        text.lines().filter_map(|line| line.strip_prefix(about)?.split(' ').next().map(str::to_string)).collect()
+    };
+    assert_eq!(names("# TYPE ").difference(&names("# HELP ")).collect::<Vec<_>>(), Vec::<&String>::new(), "each says what it means");
+    let well = text.lines().filter(|line| line.starts_with("concord_system_health{")).collect::<Vec<_>>();
+    assert!(!well.is_empty() && well.iter().all(|line| line.ends_with(" 1")), "{well:?}");
+    let counted = |system: &str| text.contains(&format!("concord_propagation_seconds_count{{system=\"{system}\"}}"));
+    assert!(counted("product") && counted("stripe"), "edits of both were measured: {text}");
 }

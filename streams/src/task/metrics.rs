@@ -20,6 +20,17 @@ pub fn describe_metrics() {
     metrics::describe_counter!("kafka_stream_thread_commit_total", "Transactions that a stream thread committed.");
     metrics::describe_counter!("kafka_stream_thread_aborted_total", "Transactions that a stream thread gave up.");
     metrics::describe_counter!("kafka_stream_thread_failed_total", "Failures after which a stream thread or its tasks started anew.");
+    metrics::describe_counter!(
+        "kafka_stream_thread_renewed_total",
+        "Transactional producers that were given up for a new one of the same id."
+    );
+    metrics::describe_counter!("kafka_stream_thread_stuck_total", "Clients whose end was not waited for any longer.");
+    metrics::describe_counter!("kafka_log_transactions_aborted_total", "Transactions of appends that were aborted and tried again.");
+    metrics::describe_counter!("kafka_log_owner_begun_total", "How often this process began to act for the name.");
+    metrics::describe_counter!(
+        "kafka_log_owner_lost_total",
+        "How often this process stopped acting for the name because it could not be sure of it any more."
+    );
     metrics::describe_histogram!("kafka_stream_thread_commit_latency_seconds", Unit::Seconds, "How long a commit to Kafka took.");
     metrics::describe_counter!("kafka_stream_state_restore_total", "Records that were restored from changelogs.");
     metrics::describe_gauge!("kafka_stream_state_restore_remaining_records", "Offsets that a stream thread has yet to restore.");

@@ -2,13 +2,13 @@
 
 use super::Outlets;
 use crate::customers::{
-    Config, Error,
+    Config, Effects, Error,
     state::Customer,
     stored::{CUSTOMERS, DUE, WALKS, read, write},
     topics,
     walks::Walks,
 };
-use schemas::{AvroCodec, CustomerId, Millis, UnifyBody, UnifyMessage, Walk};
+use schemas::{AvroCodec, CustomerId, Millis, Outcome, System, UnifyBody, UnifyMessage, Walk};
 use std::{collections::BTreeMap, ops::Bound, sync::Arc, time::Duration};
 use streams::{Processor, ProcessorContext, ProcessorError, PunctuationType, Record, ScheduleId};
 
@@ -67,6 +67,40 @@ struct Touched {
     customer: Customer,
     /// As the index of due customers has it.
     due: Option<Millis>,
+    /// Which system's record last changed what is true of it, and that record's time. Not kept on disk: it is only measured with.
+    edited: Option<(System, Millis)>,
+}
+
+impl Touched {
+    fn new(customer: Customer) -> Self {
+        Touched { due: customer.due, customer, edited: None }
+    }
+
+    /// A message about it, and how long an edit took until its write to another system was answered: by the times of both records.
+    fn on_message(&mut self, config: &Config, body: UnifyBody, now: Millis, timestamp: Millis) -> Result<Effects, Error> {
+        let told = match &body {
+            UnifyBody::Result(message) => Some((message.system.clone(), message.result.answer.as_ref().map(|answer| answer.outcome))),
+            UnifyBody::Question(question) => Some((question.system.clone(), question.first.answer.as_ref().map(|answer| answer.outcome))),
+            UnifyBody::Gone(gone) => Some((gone.system.clone(), None)),
+            UnifyBody::Status(_) | UnifyBody::Walk(_) => None,
+        };
+        let truth = |customer: &Customer| (customer.choices, customer.deleted);
+        let before = truth(&self.customer);
+        let effects = self.customer.on_message(config, body, now)?;
+        if let Some((system, outcome)) = told {
+            match &self.edited {
+                Some((from, since)) if outcome == Some(Outcome::Done) && *from != system => {
+                    let seconds = (timestamp - since).max(0) as f64 / 1000.0;
+                    metrics::histogram!("concord_propagation_seconds", "system" => system.to_string()).record(seconds);
+                }
+                _ => {}
+            }
+            if truth(&self.customer) != before {
+                self.edited = Some((system, timestamp));
+            }
+        }
+        Ok(effects)
+    }
 }
 
 impl Unify {
@@ -96,7 +130,7 @@ impl Processor<String, UnifyMessage> for Unify {
                 self.touch(ctx, id)?;
                 // Just touched, hence there.
                 let Some(touched) = self.touched.get_mut(&id) else { return Ok(()) };
-                let effects = touched.customer.on_message(&self.config, body, now)?;
+                let effects = touched.on_message(&self.config, body, now, record.timestamp)?;
                 self.outlets.send(ctx, effects, record.timestamp)
             }
         }
@@ -109,7 +143,7 @@ impl Processor<String, UnifyMessage> for Unify {
     fn before_commit(&mut self, ctx: &mut ProcessorContext<'_>) -> Result<(), ProcessorError> {
         let now = ctx.current_system_time_ms();
         for (id, mut touched) in std::mem::take(&mut self.touched) {
-            let Touched { customer, due } = &mut *touched;
+            let Touched { customer, due, .. } = &mut *touched;
             if customer.is_new() {
                 continue;
             }
@@ -147,7 +181,7 @@ impl Unify {
                 Some(bytes) => read(&self.customers, CUSTOMERS, &bytes)?,
                 None => Customer::new(id, self.config.first_number),
             };
-            entry.insert(Box::new(Touched { due: customer.due, customer }));
+            entry.insert(Box::new(Touched::new(customer)));
         }
         Ok(())
     }
@@ -191,7 +225,7 @@ impl Unify {
                 self.walk.position = Some(customer.id.to_string());
             }
             self.recent.take(customer.id);
-            self.touched.entry(customer.id).or_insert_with(|| Box::new(Touched { due: customer.due, customer }));
+            self.touched.entry(customer.id).or_insert_with(|| Box::new(Touched::new(customer)));
         }
         self.keep_walk(ctx)?;
         self.schedule_walk(ctx);
