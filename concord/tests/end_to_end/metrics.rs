@@ -67,6 +67,11 @@ async fn end_to_end_every_metric_of_the_dashboard_and_the_alerts_is_told() {
     assert_eq!(names("# TYPE ").difference(&names("# HELP ")).collect::<Vec<_>>(), Vec::<&String>::new(), "each says what it means");
     let well = text.lines().filter(|line| line.starts_with("concord_system_health{")).collect::<Vec<_>>();
     assert!(!well.is_empty() && well.iter().all(|line| line.ends_with(" 1")), "{well:?}");
-    let counted = |system: &str| text.contains(&format!("concord_propagation_seconds_count{{system=\"{system}\"}}"));
-    assert!(counted("product") && counted("stripe"), "edits of both were measured: {text}");
+    // The product shows a write before its answer is heard.
+    world
+        .until("edits of both were measured", async |w: &World| {
+            let text = scraped(w).await;
+            ["product", "stripe"].iter().all(|system| text.contains(&format!("concord_propagation_seconds_count{{system=\"{system}\"}}")))
+        })
+        .await;
 }
