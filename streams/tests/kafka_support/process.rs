@@ -16,6 +16,8 @@ const STATE: &str = "STREAMS_KAFKA_TEST_STATE";
 pub const SESSION_TIMEOUT: &str = "STREAMS_KAFKA_TEST_SESSION_TIMEOUT";
 /// Keeps the place in the group for who comes back.
 pub const GROUP_INSTANCE: &str = "STREAMS_KAFKA_TEST_GROUP_INSTANCE";
+/// What the process logs on stderr, as `tracing`'s filters are written: `debug`, `streams=trace`.
+const LOG: &str = "STREAMS_KAFKA_TEST_LOG";
 /// Of the driver's own: where the process dies, and which rule is broken.
 pub const DIES_AT: &str = "STREAMS_KAFKA_DIES_AT";
 pub const BREAKS: &str = "STREAMS_KAFKA_BREAKS";
@@ -25,6 +27,10 @@ const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// test `child`, or as the first that it does.
 pub fn run_child() -> bool {
     let (Ok(prefix), Ok(state)) = (std::env::var(PREFIX), std::env::var(STATE)) else { return false };
+    if let Ok(level) = std::env::var(LOG) {
+        // One that is there already is as good.
+        let _ = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_ansi(false).try_init();
+    }
     let mut config = config(&prefix, Path::new(&state));
     config.task.exception_handler = dead_letter_queue(|topic| format!("{topic}.dlq"));
     if let Ok(timeout) = std::env::var(SESSION_TIMEOUT) {
