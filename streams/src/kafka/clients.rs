@@ -157,11 +157,22 @@ const LARGEST_RECORD: &str = "message.max.bytes";
 
 /// How long a request of the transactional producer is waited for until it is sent again: not longer than a transaction may take.
 pub(super) fn request_timeout(config: &KafkaStreamsConfig) -> Duration {
-    let setting = |name: &str| config.producer.get(name).or_else(|| config.client.get(name)).map(String::as_str);
-    // What is not a number is refused by librdkafka.
-    let millis = |setting: &str| setting.parse().unwrap_or(0);
-    let transaction = millis(setting("transaction.timeout.ms").unwrap_or(TRANSACTION_TIMEOUT));
-    Duration::from_millis(setting("socket.timeout.ms").map_or(transaction, millis).min(transaction))
+    let transaction = transaction_timeout(config);
+    of_producer(config, "socket.timeout.ms").map_or(transaction, millis).min(transaction)
+}
+
+/// How long a transaction may last before the brokers abort it.
+pub(super) fn transaction_timeout(config: &KafkaStreamsConfig) -> Duration {
+    millis(of_producer(config, "transaction.timeout.ms").unwrap_or(TRANSACTION_TIMEOUT))
+}
+
+fn of_producer<'a>(config: &'a KafkaStreamsConfig, name: &str) -> Option<&'a str> {
+    config.producer.get(name).or_else(|| config.client.get(name)).map(String::as_str)
+}
+
+/// What is not a number is refused by librdkafka.
+fn millis(setting: &str) -> Duration {
+    Duration::from_millis(setting.parse().unwrap_or(0))
 }
 
 /// The largest record that is written, but for dead letters: `message.max.bytes`.

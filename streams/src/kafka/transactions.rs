@@ -22,6 +22,8 @@ use crate::{Headers, ProducerRecord};
 
 /// The longest time that an answer may take.
 const LONGEST_ANSWER: Duration = Duration::from_secs(5);
+/// Reports of records come this much later at most.
+const LATE: Duration = Duration::from_secs(1);
 /// An abort that takes longer is left to the next producer, whose first call does the same.
 const LONGEST_ABORT: Duration = Duration::from_secs(1);
 /// As long as reports of records are to be taken.
@@ -109,6 +111,9 @@ pub(super) struct Transactions {
     settled: bool,
     open: bool,
     sent: u32,
+    /// How long records that were handed over are waited for: librdkafka gives them up after `transaction.timeout.ms`, and when it does not
+    /// (a broker that it takes off its list keeps what it had) they are in vain, since the brokers abort the transaction then.
+    records: Duration,
     /// How long an answer may take. Before this is over librdkafka asks no second time with the same epoch.
     answer: Duration,
 }
@@ -117,8 +122,9 @@ impl Transactions {
     /// A producer that is not yet [settled](Self::settle).
     pub(super) fn new(config: &KafkaStreamsConfig, client_id: String, id: String) -> Result<Transactions, KafkaStreamsError> {
         let producer = clients::producer(config, &client_id, &id, Deliveries::default())?;
+        let records = clients::transaction_timeout(config) + LATE;
         let answer = LONGEST_ANSWER.min(clients::request_timeout(config) / 2);
-        Ok(Transactions { producer, config: config.clone(), client_id, id, settled: false, open: false, sent: 0, answer })
+        Ok(Transactions { producer, config: config.clone(), client_id, id, settled: false, open: false, sent: 0, records, answer })
     }
 
     /// Gives the producer up, and what it had open, for a new one of the same id that is not yet settled.
@@ -168,7 +174,7 @@ impl Transactions {
         message.headers = (!record.headers.is_empty()).then(|| owned(&record.headers));
         let mut deadline = None;
         while let Err((error, again)) = self.producer.send(message) {
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.config.api_timeout);
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + self.records);
             if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) || Instant::now() > deadline {
                 return Err(self.denied(&error, None).map_or_else(|| of_send(&record.topic, &error), TransactionError::Denied));
             }
@@ -268,7 +274,7 @@ impl Transactions {
             // They would wait in vain.
             self.producer.context().refusals.topic().map_or(Ok(()), |denied| Err(TransactionError::Denied(denied)))?;
             let waited = started.elapsed();
-            if waited > self.config.api_timeout {
+            if waited > self.records {
                 return Err(TransactionError::Renew("the records were not written in time".to_owned()));
             }
             // Soon again at first; not all the time while the broker is away.
