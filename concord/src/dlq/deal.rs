@@ -5,6 +5,7 @@ use super::{
     known::Known,
     letter::{Letter, Place},
     marks::{MARKS, Mark, Outcome, Unreadable},
+    wanted::Wanted,
 };
 use crate::http::Part;
 use parking_lot::Mutex;
@@ -151,6 +152,9 @@ async fn deal(log: &Log, known: &mut Known, places: &[Place], dealing: &Dealing,
     for place in places.iter().collect::<BTreeSet<_>>() {
         match known.mark(place) {
             Some(mark) => dealt.refused.push(Refused { id: place.to_string(), error: dealt_with(mark) }),
+            None if !Wanted::default().takes_topic(&place.topic) => {
+                dealt.refused.push(Refused { id: place.to_string(), error: format!("{} is no queue of Concord's", place.topic) });
+            }
             None => drop(by_partition.entry((&place.topic, place.partition)).or_default().insert(place.offset)),
         }
     }

@@ -97,7 +97,8 @@ impl Known {
                 Some(begins) => *begins,
                 None => *begins.entry(of).or_insert(begin(log, &place.topic_partition()).await?),
             };
-            if begins.is_none_or(|begins| place.offset < begins) {
+            // A queue that cannot be seen may only be away: then its letters would be dealt with once more.
+            if begins.is_some_and(|begins| place.offset < begins) {
                 gone.push(place.clone());
             }
             if gone.len() == most {

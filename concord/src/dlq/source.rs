@@ -11,7 +11,7 @@ use crate::{
 };
 use anyhow::Context;
 use schemas::Registry;
-use std::ops::ControlFlow;
+use std::{collections::BTreeMap, ops::ControlFlow};
 use streams::TopicPartition;
 
 /// Dead letters, and how each was dealt with.
@@ -21,6 +21,9 @@ pub type Letters<'a> = Vec<(Letter, Option<&'a Mark>)>;
 pub struct Source {
     reader: Reader,
     marks: Marks,
+    /// Where each queue began and ended then: what comes in meanwhile, such as a letter that was retried and failed again, is for the next
+    /// time.
+    queues: BTreeMap<(String, i32), (i64, i64)>,
 }
 
 impl Source {
@@ -39,30 +42,34 @@ impl Source {
             reader.scan(&tp, from, end, take).await?;
             read?;
         }
-        Ok(Source { reader, marks })
+        let mut queues = BTreeMap::new();
+        for topic in reader.topics()?.into_iter().filter(|topic| Wanted::default().takes_topic(&topic.name)) {
+            for partition in 0..topic.partitions {
+                let ends = reader.ends(&TopicPartition::new(topic.name.as_str(), partition)).await?;
+                queues.insert((topic.name.clone(), partition), ends);
+            }
+        }
+        Ok(Source { reader, marks, queues })
     }
 
     /// The first that are wanted, in order of place; and whether there are more.
     pub async fn page(&self, wanted: &Wanted, limit: usize) -> anyhow::Result<(Letters<'_>, bool)> {
         let mut found = Vec::new();
-        for topic in self.reader.topics()?.into_iter().filter(|topic| wanted.takes_topic(&topic.name)) {
-            for partition in 0..topic.partitions {
-                let tp = TopicPartition::new(topic.name.as_str(), partition);
-                let (beginning, end) = self.reader.ends(&tp).await?;
-                let take = |record| {
-                    let letter = Letter(record);
-                    let mark = self.marks.of(&letter.place());
-                    if wanted.takes(&letter, mark) {
-                        found.push((letter, mark));
-                    }
-                    // One more than is shown tells that there are more.
-                    if found.len() > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                };
-                self.reader.scan(&tp, wanted.begin(&tp).max(beginning), end, take).await?;
-                if found.len() > limit {
-                    found.truncate(limit);
-                    return Ok((found, true));
+        for ((topic, partition), (beginning, end)) in self.queues.iter().filter(|((topic, _), _)| wanted.takes_topic(topic)) {
+            let tp = TopicPartition::new(topic.as_str(), *partition);
+            let take = |record| {
+                let letter = Letter(record);
+                let mark = self.marks.of(&letter.place());
+                if wanted.takes(&letter, mark) {
+                    found.push((letter, mark));
                 }
+                // One more than is shown tells that there are more.
+                if found.len() > limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            self.reader.scan(&tp, wanted.begin(&tp).max(*beginning), *end, take).await?;
+            if found.len() > limit {
+                found.truncate(limit);
+                return Ok((found, true));
             }
         }
         Ok((found, false))

@@ -7,6 +7,9 @@ use super::{
 use std::cmp::Ordering;
 use streams::TopicPartition;
 
+/// How the topics of a log of Concord's begin, but for those that it keeps for itself.
+const OURS: [&str; 3] = ["customers.", "links.", "requests."];
+
 /// What a listing is narrowed to. Nothing: all that are not dealt with.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
@@ -26,8 +29,8 @@ impl Wanted {
     /// Whether a topic is a dead letter queue that is meant.
     pub fn takes_topic(&self, topic: &str) -> bool {
         let Some(of) = topic.strip_suffix(SUFFIX) else { return false };
-        // Marks are kept in `_concord.dlq`.
-        !topic.starts_with('_') && self.topic.as_ref().is_none_or(|wanted| wanted == topic || wanted == of)
+        // Brokers may have other programs' queues, too; and marks are kept in `_concord.dlq`.
+        OURS.iter().any(|prefix| topic.starts_with(prefix)) && self.topic.as_ref().is_none_or(|wanted| wanted == topic || wanted == of)
     }
 
     /// Where a partition is to be read from: nothing before it is wanted.
@@ -62,7 +65,7 @@ mod tests {
             assert!(of(wanted).takes_topic("customers.crm.dlq"));
             assert!(!of(wanted).takes_topic("customers.stripe.dlq"));
         }
-        for none in ["customers.crm", "_concord.dlq"] {
+        for none in ["customers.crm", "_concord.dlq", "orders.dlq"] {
             assert!(!Wanted::default().takes_topic(none) && !of("customers.crm").takes_topic(none), "{none}");
         }
     }

@@ -136,7 +136,10 @@ impl Run {
     }
 
     fn stopped(&self, line: u64) -> String {
-        format!("stopped before line {line}; published before it: {}", records(self.good))
+        format!(
+            "stopped before line {line}; published before it: {} (of those that were sent with it, some may be there)",
+            records(self.good)
+        )
     }
 
     fn progress(&self) {

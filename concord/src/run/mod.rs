@@ -140,7 +140,9 @@ pub async fn run(roles: &[Role], overrides: &Overrides, env: &Env) -> anyhow::Re
     if timeout(STOP_HTTP, async { tokio::join!(http, registry_served) }).await.is_err() {
         unfinished("HTTP");
     }
-    engine.schemas.release().await;
+    if timeout(STOP_SINKS, engine.schemas.release()).await.is_err() {
+        unfinished("the schema registry");
+    }
     if timeout(STOP_ENGINE, tokio::task::spawn_blocking(move || engine.close())).await.is_err() {
         unfinished("the log");
     }

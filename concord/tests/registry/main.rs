@@ -4,6 +4,7 @@
 #[path = "../../../streams/tests/kafka_support/broker.rs"]
 mod broker;
 mod clients;
+mod commands;
 mod conformance;
 mod crashes;
 mod door;

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::Value as Json;
 use std::{
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ pub struct Server {
     pub http: reqwest::Client,
     pub env: Vec<(String, String)>,
     process: Option<Child>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -28,7 +28,7 @@ impl Server {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let listen = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().expect("a client");
-        Server { listen, data: folder.path().join("data"), http, env: Vec::new(), process: None, _folder: folder }
+        Server { listen, data: folder.path().join("data"), http, env: Vec::new(), process: None, folder }
     }
 
     pub async fn running() -> Server {
@@ -39,7 +39,7 @@ impl Server {
 
     pub fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_concord"));
-        command.env_clear().current_dir(self._folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        command.env_clear().current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
         command.env("CONCORD_LOG", std::env::var("CONCORD_LOG").unwrap_or_else(|_| "warn".into())).envs(self.env.iter().cloned());
         command.arg("registry").arg("--listen").arg(self.listen.to_string()).arg("--data-dir").arg(&self.data);
         command
@@ -62,6 +62,10 @@ impl Server {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn url(&self, path: &str) -> String {

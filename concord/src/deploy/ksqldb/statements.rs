@@ -27,7 +27,7 @@ pub fn statements(sql: &str) -> anyhow::Result<Vec<Statement>> {
             '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
             '/' if rest.starts_with("/*") => {
                 current.push(' ');
-                rest.find("*/").with_context(|| format!("a comment is not closed: {}", start(rest)))? + 2
+                rest[2..].find("*/").with_context(|| format!("a comment is not closed: {}", start(rest)))? + 4
             }
             ';' => {
                 statements.push(statement(current.trim())?);

@@ -118,7 +118,11 @@ impl Log {
     /// Looks for topics that others made or removed.
     pub async fn find_topics(&self) -> Result<(), LogError> {
         let topics = topics::all(&self.shared.brokers).await?;
-        *self.shared.topics.lock() = topics;
+        let there = apart(&self.shared.brokers, Brokers::replicas).await?;
+        let mut known = self.shared.topics.lock();
+        // One that has no leader at the moment is there all the same.
+        known.retain(|name, _| there.contains_key(name));
+        known.extend(topics);
         Ok(())
     }
 
