@@ -80,6 +80,7 @@ stop() {
         kill -TERM "$kafka_pid" 2>/dev/null || :
         wait "$kafka_pid" 2>/dev/null || :
     fi
+    rm -f "$CONCORD_DATA_DIR/env"
     if [ "$postgres_ours" = yes ]; then
         rm -f "$CONCORD_DATA_DIR/database-url"
         stop_postgres
@@ -89,6 +90,14 @@ trap 'stop; exit 143' TERM
 trap 'stop; exit 130' INT
 trap stop EXIT
 
+# What this script sets, for commands beside it. Not what it was given: that may be secret.
+made() {
+    export "$1=$2"
+    printf 'export %s=%q\n' "$1" "$2" >>"$CONCORD_DATA_DIR/env"
+}
+: >"$CONCORD_DATA_DIR/env"
+made CONCORD_DATA_DIR "$CONCORD_DATA_DIR"
+
 must_be_free "$here" CONCORD_LISTEN
 [ "$registry" = off ] || must_be_free "$registry" CONCORD_REGISTRY_LISTEN
 [ -n "${STRIPE_API_KEY:-}${STRIPE_API_KEY_FILE:-}" ] || must_be_free "$sandbox_listen" CONCORD_SANDBOX_LISTEN
@@ -97,13 +106,15 @@ if [ -z "${DATABASE_URL:-}${DATABASE_URL_FILE:-}" ]; then
     . ./scripts/postgres.sh
     start_postgres "$CONCORD_DATA_DIR"
     postgres_ours=yes
-    export DATABASE_URL=$POSTGRES_URL
+    made DATABASE_URL "$POSTGRES_URL"
     printf '%s\n' "$POSTGRES_URL" >"$CONCORD_DATA_DIR/database-url"
 fi
 
 if [ -z "${STRIPE_API_KEY:-}${STRIPE_API_KEY_FILE:-}" ]; then
     # Keys of the stand-in on this machine alone; they open nothing anywhere else.
-    export STRIPE_API_KEY=sk_test_sandbox STRIPE_WEBHOOK_SECRET=whsec_sandbox STRIPE_API_BASE="http://$sandbox_listen"
+    made STRIPE_API_KEY sk_test_sandbox
+    made STRIPE_WEBHOOK_SECRET whsec_sandbox
+    made STRIPE_API_BASE "http://$sandbox_listen"
     target/release/sandbox stripe --listen "$sandbox_listen" --state "$CONCORD_DATA_DIR/sandbox.json" \
         --key "$STRIPE_API_KEY" --rate-limit 100 --webhook-secret "$STRIPE_WEBHOOK_SECRET" \
         --webhook-url "http://$here/api/v1/myproduct/stripewebhook/" >>"$CONCORD_DATA_DIR/sandbox.log" 2>&1 9>&- &
@@ -116,7 +127,7 @@ if [ "$kafka" = yes ] && [ -z "${KAFKA_BOOTSTRAP_SERVERS:-}" ]; then
     start_broker "$CONCORD_DATA_DIR/kafka" "$kafka_listen" 9>&-
     kafka_pid=$BROKER_PID
     await_port "$kafka_listen" "$kafka_pid" "the Kafka broker" "$CONCORD_DATA_DIR/kafka/broker.log"
-    export KAFKA_BOOTSTRAP_SERVERS=$kafka_listen
+    made KAFKA_BOOTSTRAP_SERVERS "$kafka_listen"
 fi
 
 # Its log is for the terminal; without one, lines of JSON would stand between those that people read.
@@ -148,6 +159,8 @@ Try:
   curl -s -X POST http://$here/api/v1/myproduct/customers/ -H 'content-type: application/json'$bearer \\
        -d '{"name":"Ada Lovelace","email":"ada@example.com"}'
   target/release/concord customers list
+The settings of this run, for commands in another terminal (concord lag, consume, validate, deploy):
+  . $CONCORD_DATA_DIR/env
 Ctrl-C stops everything.
 TXT
 } >&2
