@@ -18,10 +18,17 @@ const KILLS: usize = 8;
 const SUBJECTS: usize = 20;
 
 /// What a client was told of a subject and a schema: id and version.
-type Told = BTreeMap<(String, String), (u64, u64)>;
+pub type Told = BTreeMap<(String, String), (u64, u64)>;
+
+/// Notes an answer. Whoever asks again must be told the same.
+pub fn note(told: &Mutex<Told>, subject: String, schema: String, answer: &Json) {
+    let place = (answer["id"].as_u64().unwrap(), answer["version"].as_u64().unwrap());
+    let before = told.lock().unwrap().insert((subject, schema), place);
+    assert!(before.is_none_or(|before| before == place), "told {before:?}, then {place:?}");
+}
 
 /// The `n`-th schema of a client. Every fifth is also another client's: two of them register it at once, under two subjects.
-fn schema(client: usize, n: usize) -> String {
+pub fn schema(client: usize, n: usize) -> String {
     let name = if n.is_multiple_of(5) { format!("Shared{}_{n}", client / 2) } else { format!("Own{client}_{n}") };
     format!(r#"{{"type":"record","name":"{name}","fields":[]}}"#)
 }
@@ -56,9 +63,7 @@ async fn end_to_end_killed_while_eight_clients_register_a_thousand_schemas() {
                     };
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 };
-                let place = (answer["id"].as_u64().unwrap(), answer["version"].as_u64().unwrap());
-                let before = told.lock().unwrap().insert((subject, schema), place);
-                assert!(before.is_none_or(|before| before == place), "told {before:?}, then {place:?}");
+                note(&told, subject, schema, &answer);
                 done.fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -108,6 +108,7 @@ mod tests {
             Statement::Unset("a.b".into()),
         ];
         assert_eq!(statements(sql).unwrap(), expected);
+        assert_eq!(statements("CREATE STREAM /*/ a; b */ x;").unwrap(), [run("CREATE STREAM   x;")]);
         assert_eq!(statements("  -- nothing\n").unwrap(), []);
         assert_eq!(quoted("it's"), "'it''s'");
     }
