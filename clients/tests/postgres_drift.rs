@@ -15,7 +15,7 @@ async fn each_kind_of_drift_is_found_and_attaching_mends_it() {
     let db = PgPool::connect(&postgres.url()).await.unwrap();
     let (system, owned) = (System::new("product").unwrap(), TableConfig::owned());
     let all = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-    let fresh = Drift { migrations: all(&["0001 concord", "0002 chunks", "0003 json"]), table: true, ..Drift::default() };
+    let fresh = Drift { migrations: all(&["0001 concord", "0002 chunks", "0003 json", "0004 golden"]), table: true, ..Drift::default() };
     assert_eq!(told(&db, &system, &owned).await, fresh);
     postgres::open(&db, &system, &owned).await.unwrap();
     assert_eq!(told(&db, &system, &owned).await, Drift::default());

@@ -27,7 +27,8 @@ pub struct Settings {
     /// Folder of the log [default: ./.concord] [env: CONCORD_DATA_DIR]
     #[arg(long, global = true, value_name = "FOLDER")]
     pub data_dir: Option<PathBuf>,
-    /// Address to serve HTTP on [default: 127.0.0.1:8000] [env: CONCORD_LISTEN]
+    /// Address to serve HTTP on [default: 127.0.0.1:8000] [env: CONCORD_LISTEN]; of `registry` [default: 127.0.0.1:8081]
+    /// [env: CONCORD_REGISTRY_LISTEN]
     #[arg(long, global = true, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
 }
@@ -80,7 +81,7 @@ pub enum Command {
     Schemas(crate::schemas::SchemasCommand),
     /// Publish JSON lines to a topic, as Avro
     #[command(
-        after_help = "Examples:\n  concord publish customers.crm people.jsonl --key-field id\n  echo '{\"fields\":{\"name\":\"Ada\",\"email\":\"ada@example.com\"}}' | concord publish customers.crm --key ada -\n  concord publish customers.crm people.jsonl --key-field id --validate-only --errors refused.jsonl\n  concord publish customers.crm people.jsonl --key-field id --timestamp-field at --header source=import --schema customers.crm-value@1\n\nExit code 1 if a line was refused; the others are published all the same. A value is encoded with the latest schema of the subject\nTOPIC-value; --schema and --schema-id name another one of it, or one that who reads with the latest can read."
+        after_help = "Examples:\n  concord publish customers.crm people.jsonl --key-field id\n  echo '{\"fields\":{\"name\":\"Ada\",\"email\":\"ada@example.com\"}}' | concord publish customers.crm --key ada -\n  concord publish customers.crm people.jsonl --key-field id --validate-only --errors refused.jsonl\n  concord publish customers.crm people.jsonl --key-field id --header source=import --schema customers.crm-value@1\n  echo '{\"id\":7,\"at\":\"2026-01-02T00:00:00Z\",\"fields\":null}' | concord publish customers.crm --key-field id --timestamp-field at -\n\nExit code 1 if a line was refused; the others are published all the same. A value is encoded with the latest schema of the subject\nTOPIC-value; --schema and --schema-id name another one of it, or one that who reads with the latest can read."
     )]
     Publish(publish::Args),
     /// Print a topic's records as JSON lines

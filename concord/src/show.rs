@@ -113,8 +113,13 @@ pub fn customers(list: &[Json], width: Option<usize>) -> String {
             let records = c["records"].as_object().into_iter().flatten();
             let systems: Vec<String> =
                 records.map(|(system, r)| format!("{system}={} ({})", value(&r["external_id"]), standing(r))).collect();
-            let deleted = if c["deleted"] == true { "deleted".to_string() } else { systems.join("  ") };
-            vec![value(&c["customer_id"]), value(&c["fields"]["name"]["value"]), value(&c["fields"]["email"]["value"]), deleted]
+            let contested = (c["contested"] == true).then(|| "contested".to_owned());
+            let records = if c["deleted"] == true {
+                "deleted".to_string()
+            } else {
+                contested.into_iter().chain(systems).collect::<Vec<_>>().join("  ")
+            };
+            vec![value(&c["customer_id"]), value(&c["fields"]["name"]["value"]), value(&c["fields"]["email"]["value"]), records]
         })
         .collect();
     table(&["CUSTOMER", "NAME", "E-MAIL", "RECORDS"], &rows, width)

@@ -28,6 +28,10 @@ pub fn schemas_topic(config: &Config) -> &'static str {
     if config.kafka.is_some() && config.schema_registry.is_some() { LEARNT_SCHEMAS } else { SCHEMAS }
 }
 
+/// What a record may have with its key and its headers, in bytes. Kafka's brokers take a million unless they are told otherwise
+/// (`message.max.bytes`), and the topology adds something to what it passes on.
+const LARGEST: usize = 900_000;
+
 /// Fields of a `SourceCustomer` that only a connector may give: they place a record in its conversation.
 const OURS: [&str; 3] = ["order", "incarnation", "answer"];
 
@@ -168,7 +172,7 @@ impl Publisher {
         let mut outcome = Outcome { schema_id: batch.schema.as_ref().map(|_| id), ..Outcome::default() };
         let mut append = Append::default();
         for (index, record) in batch.records.iter().enumerate() {
-            match encode(record, partitions, id, &schema) {
+            match encode(record, partitions, id, &schema).and_then(|value| fits(record, value)) {
                 Ok(value) => append.records.push(ProducerRecord {
                     topic: topic.clone(),
                     partition: record.partition,
@@ -251,6 +255,15 @@ fn encode(record: &Published, partitions: i32, id: SchemaId, schema: &Schema) ->
         return Err(format!("there is no partition {partition}; there are 0 to {}", partitions - 1));
     }
     encode_json(id, schema, value).map_err(|error| error.to_string())
+}
+
+/// The value, if the record is not too large to be taken.
+fn fits(record: &Published, value: Vec<u8>) -> Result<Vec<u8>, String> {
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    match record.key.len() + value.len() + headers {
+        bytes if bytes > LARGEST => Err(format!("the record has {bytes} bytes; {LARGEST} is the most")),
+        _ => Ok(value),
+    }
 }
 
 /// Takes in one of the registry's records.

@@ -104,7 +104,6 @@ impl Registry {
         let parsed = parse(subject, schema)?;
         parsed.fast().map_err(|source| RegistryError::Schema { subject: subject.into(), source })?;
         let (id, records) = self.register(subject, schema)?;
-        self.state.write().own.insert(subject.to_owned());
         self.unsaved.lock().extend(records);
         Ok(AvroCodec::new(self.clone(), id, parsed))
     }

@@ -1,6 +1,6 @@
 //! Subjects, versions, ids and the `_schemas` topic, as Confluent's registry has them.
 
-use schemas::{Compatibility, Registry, RegistryError, SourceCustomer, UnifiedCustomer, value_subject};
+use schemas::{Compatibility, Registry, RegistryError, SchemaRecord, SourceCustomer, UnifiedCustomer, value_subject};
 
 const V1: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;
 const V2: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"long"}]}"#;
@@ -120,4 +120,20 @@ fn broken_records_and_schemas_are_errors() {
     registry.register("x", V1).unwrap();
     let other = format!(r#"{{"subject":"y","version":1,"id":1,"schema":{}}}"#, serde_json::to_string(OTHER).unwrap());
     assert!(matches!(registry.apply(key, Some(other.as_bytes())), Err(RegistryError::IdTaken { id: 1, .. })));
+}
+
+#[test]
+fn what_concord_writes_with_is_not_deleted_by_a_registry_that_only_read_of_it() {
+    let (writer, reader) = (Registry::new(), Registry::new());
+    writer.codec::<UnifiedCustomer>("customers.unified-value").unwrap();
+    writer.codec::<UnifiedCustomer>("copies.of.mine-value").unwrap();
+    let mut records = writer.take_unsaved();
+    records.extend(writer.register("customers.mine-value", r#""string""#).unwrap().1);
+    for SchemaRecord { key, value } in &records {
+        reader.apply(key, value.as_deref()).unwrap();
+    }
+    let refused = |subject: &str| reader.delete_subject(subject, false).err().map(|refusal| refusal.code);
+    let by_subject = ["customers.unified-value", "copies.of.mine-value", "customers.mine-value"].map(refused);
+    assert_eq!(by_subject, [Some(42205), None, None]);
+    assert_eq!(reader.delete_version("customers.unified-value", Some(1), false).err().map(|refusal| refusal.code), Some(42205));
 }

@@ -1,14 +1,16 @@
 //! The golden tables: `customers.unified` and `customers.conflicts`, for SQL users and the HTTP API.
 //!
-//! They are derived: a log that this group has not read before fills them from empty. A batch is one SQL transaction, and the
-//! group's offsets are committed after it; a batch that comes again changes nothing, since a row keeps the greatest version.
+//! They are derived: a log that this group has not read before fills them from empty. A batch is one SQL transaction, with how far the
+//! tables have come by it, and the group's offsets are committed after it; a batch that comes again changes nothing, since a row keeps
+//! the greatest version. Tables that have not come as far as the group (the database was restored from a backup) go on from where they
+//! are.
 
 use clients::postgres::message;
 use connect::{ConnectError, Health};
 use rustc_hash::FxHashMap;
 use schemas::{AvroCodec, CustomerConflict, CustomerId, Field, Millis, Registry, UnifiedCustomer, Value, normalise_email, value_subject};
 use serde_json::{Value as Json, json};
-use sqlx::{PgPool, Postgres, Transaction, postgres::PgPoolOptions};
+use sqlx::{Connection, PgConnection, Postgres, Transaction, postgres::PgPoolOptions};
 use std::time::Duration;
 use streams::{
     ConsumerRecord, Follow, Log, TopicPartition,
@@ -41,6 +43,8 @@ pub struct Golden {
     database_url: String,
     health: watch::Sender<Health>,
     places: Vec<TopicPartition>,
+    /// Up to where each is in the tables, as far as it is known.
+    next: Vec<i64>,
     /// What comes into them, at the same places.
     follow: Follow,
     /// The log is new to this group: what is in the tables is another log's.
@@ -76,7 +80,7 @@ impl Golden {
         let unified = registry.codec(&value_subject(UNIFIED)).map_err(schema(UNIFIED))?;
         let conflicts = registry.codec(&value_subject(CONFLICTS)).map_err(schema(CONFLICTS))?;
         log.create_group(GROUP, &[UNIFIED, CONFLICTS]).await.map_err(failed)?;
-        let (mut places, mut from) = (Vec::new(), Vec::new());
+        let (mut places, mut all) = (Vec::new(), Vec::new());
         // Nothing was read of this log yet. (The group itself is there already, at the beginning of each partition.)
         let mut fresh = true;
         for topic in log.topics().into_iter().filter(|topic| topic.name == UNIFIED || topic.name == CONFLICTS) {
@@ -84,13 +88,13 @@ impl Golden {
                 let tp = TopicPartition::new(topic.name.as_str(), partition);
                 let next = log.next(GROUP, &tp).await.map_err(failed)?;
                 fresh &= next <= log.beginning_offset(&tp).await.map_err(failed)?;
-                from.push((tp.clone(), next));
+                all.push(next);
                 places.push(tp);
             }
         }
-        let follow = log.follow(from).await.map_err(failed)?;
+        let follow = log.follow(from(&places, &all)).await.map_err(failed)?;
         let health = watch::Sender::new(Health::Ok);
-        Ok(Golden { log: log.clone(), unified, conflicts, database_url: options.database_url, health, places, follow, fresh })
+        Ok(Golden { log: log.clone(), unified, conflicts, database_url: options.database_url, health, places, next: all, follow, fresh })
     }
 
     /// Whether Postgres takes what comes.
@@ -101,7 +105,7 @@ impl Golden {
     /// Writes what comes until `shutdown`. While Postgres is away it waits, and says so.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), GoldenError> {
         let mut pause = PAUSES.0;
-        let mut db: Option<PgPool> = None;
+        let mut db: Option<PgConnection> = None;
         // Taken and not written yet.
         let mut batch = Batch::default();
         while !shutdown.is_cancelled() {
@@ -115,13 +119,13 @@ impl Golden {
                 }
                 continue;
             }
-            let written = match &db {
-                Some(pool) => match write(pool, &batch).await {
-                    Err(error) if is_refused(&error) => write_each(pool, &batch).await,
+            let written = match &mut db {
+                Some(one) => match write(one, &batch, &self.places).await {
+                    Err(error) if is_refused(&error) => write_each(one, &batch, &self.places).await,
                     outcome => outcome,
                 },
-                None => self.begin().await?.map(|pool| {
-                    db = Some(pool);
+                None => self.begin(&mut batch).await?.map(|one| {
+                    db = Some(one);
                     false
                 }),
             };
@@ -135,6 +139,8 @@ impl Golden {
                     self.health.send_if_modified(|health| std::mem::replace(health, Health::Ok) != Health::Ok);
                 }
                 Err(error) => {
+                    // Whatever comes next may be another database.
+                    db = None;
                     let error = message(&error);
                     tracing::warn!(error, pause_ms = pause.as_millis() as u64, "The golden tables cannot be written; trying again.");
                     self.health.send_replace(Health::Degraded(error));
@@ -149,14 +155,14 @@ impl Golden {
         Ok(())
     }
 
-    /// Connects, makes the tables, and empties them for a new log.
-    async fn begin(&mut self) -> Result<Result<PgPool, sqlx::Error>, GoldenError> {
-        let pool = match open(&self.database_url).await {
-            Ok(pool) => pool,
+    /// Connects, makes the tables, empties them for a new log, and goes on from where they are.
+    async fn begin(&mut self, batch: &mut Batch) -> Result<Result<PgConnection, sqlx::Error>, GoldenError> {
+        let mut db = match open(&self.database_url).await {
+            Ok(db) => db,
             Err(error) => return Ok(Err(error)),
         };
         if self.fresh {
-            let emptied = match emptied(&pool).await {
+            let emptied = match emptied(&mut db).await {
                 Ok(emptied) => emptied,
                 Err(error) => return Ok(Err(error)),
             };
@@ -169,7 +175,17 @@ impl Golden {
             }
             self.fresh = false;
         }
-        Ok(Ok(pool))
+        let there = match there(&mut db, &self.places).await {
+            Ok(there) => there,
+            Err(error) => return Ok(Err(error)),
+        };
+        if there.iter().zip(&self.next).any(|(there, next)| there < next) {
+            tracing::warn!("The golden tables are older than what was written to them: they are filled from there on.");
+            self.next = there.into_iter().zip(&self.next).map(|(there, next)| there.min(*next)).collect();
+            *batch = Batch::default();
+            self.follow = self.log.follow(from(&self.places, &self.next)).await.map_err(|error| GoldenError::Log(GROUP, error))?;
+        }
+        Ok(Ok(db))
     }
 
     /// What is there of every partition.
@@ -205,6 +221,7 @@ impl Golden {
         let mut append = Append::default();
         for (n, end) in batch.ends {
             let Some(tp) = self.places.get(n) else { continue };
+            self.next[n] = end;
             append = append.with_offset(GROUP, tp.clone(), end);
         }
         metrics::counter!("concord_golden_customers_total").increment(batch.customers.len() as u64);
@@ -217,24 +234,37 @@ impl Golden {
     }
 }
 
-/// Connects, and makes the tables.
-async fn open(url: &str) -> Result<PgPool, sqlx::Error> {
+/// Connects, and makes the tables. One connection: another one may be to a database that was restored meanwhile.
+async fn open(url: &str) -> Result<PgConnection, sqlx::Error> {
     let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect(url).await?;
     clients::postgres::migrate(&pool).await.map_err(|e| sqlx::Error::Protocol(e.to_string()))?;
-    Ok(pool)
+    Ok(pool.acquire().await?.detach())
+}
+
+fn from(places: &[TopicPartition], next: &[i64]) -> Vec<(TopicPartition, i64)> {
+    places.iter().cloned().zip(next.iter().copied()).collect()
+}
+
+/// Up to where each place is in the tables.
+async fn there(db: &mut PgConnection, places: &[TopicPartition]) -> Result<Vec<i64>, sqlx::Error> {
+    let rows: Vec<(String, i32, i64)> = sqlx::query_as("select topic, partition, next from concord.golden").fetch_all(db).await?;
+    let of = |tp: &TopicPartition| rows.iter().find(|(topic, partition, _)| *topic == *tp.topic && *partition == tp.partition);
+    Ok(places.iter().map(|tp| of(tp).map_or(0, |(.., next)| *next)).collect())
 }
 
 /// A transaction without the rows of another log. Not TRUNCATE: readers go on meanwhile.
-async fn emptied(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let mut one = pool.begin().await?;
-    for sql in ["delete from concord.customers", "delete from concord.crosswalk", "delete from concord.conflicts"] {
+async fn emptied(db: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    let mut one = db.begin().await?;
+    for sql in
+        ["delete from concord.customers", "delete from concord.crosswalk", "delete from concord.conflicts", "delete from concord.golden"]
+    {
         sqlx::query(sql).execute(&mut *one).await?;
     }
     Ok(one)
 }
 
 /// The batch, in one transaction.
-async fn write(db: &PgPool, batch: &Batch) -> Result<bool, sqlx::Error> {
+async fn write(db: &mut PgConnection, batch: &Batch, places: &[TopicPartition]) -> Result<bool, sqlx::Error> {
     let mut one = db.begin().await?;
     if !batch.customers.is_empty() {
         let rows: Json = batch.customers.values().map(customer_row).collect();
@@ -281,6 +311,18 @@ async fn write(db: &PgPool, batch: &Batch) -> Result<bool, sqlx::Error> {
         .execute(&mut *one)
         .await?;
     }
+    if !batch.ends.is_empty() {
+        let ends = batch.ends.iter().filter_map(|(n, end)| Some((places.get(*n)?, *end)));
+        let rows: Json = ends.map(|(tp, end)| json!({"topic": &*tp.topic, "partition": tp.partition, "next": end})).collect();
+        sqlx::query(
+            "insert into concord.golden (topic, partition, next)
+             select topic, partition, next from jsonb_to_recordset($1) as r(topic text, partition integer, next bigint)
+             on conflict (topic, partition) do update set next = excluded.next",
+        )
+        .bind(&rows)
+        .execute(&mut *one)
+        .await?;
+    }
     one.commit().await?;
     Ok(true)
 }
@@ -292,14 +334,14 @@ fn is_refused(error: &sqlx::Error) -> bool {
 }
 
 /// The batch one by one: what is refused is passed over, and holds nothing else up.
-async fn write_each(db: &PgPool, batch: &Batch) -> Result<bool, sqlx::Error> {
+async fn write_each(db: &mut PgConnection, batch: &Batch, places: &[TopicPartition]) -> Result<bool, sqlx::Error> {
     let customers = batch
         .customers
         .iter()
         .map(|(id, customer)| Batch { customers: [(*id, customer.clone())].into_iter().collect(), ..Batch::default() });
     let conflicts = batch.conflicts.iter().map(|conflict| Batch { conflicts: vec![conflict.clone()], ..Batch::default() });
     for one in customers.chain(conflicts) {
-        match write(db, &one).await {
+        match write(db, &one, places).await {
             Err(error) if is_refused(&error) => {
                 let customer = one.customers.keys().next().copied().or_else(|| one.conflicts.first().map(|c| c.customer_id));
                 let id = customer.map(|id| id.to_string()).unwrap_or_default();
@@ -311,7 +353,7 @@ async fn write_each(db: &PgPool, batch: &Batch) -> Result<bool, sqlx::Error> {
             }
         }
     }
-    Ok(true)
+    write(db, &Batch { ends: batch.ends.clone(), ..Batch::default() }, places).await
 }
 
 fn customer_row(customer: &UnifiedCustomer) -> Json {

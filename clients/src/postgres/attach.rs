@@ -47,10 +47,11 @@ impl From<MigrateError> for AttachError {
 }
 
 /// The schema `concord`, step by step: number, name, SQL.
-pub(super) const MIGRATIONS: [(i64, &str, &str); 3] = [
+pub(super) const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "concord", include_str!("migrations/0001_concord.sql")),
     (2, "chunks", include_str!("migrations/0002_chunks.sql")),
     (3, "json", include_str!("migrations/0003_json.sql")),
+    (4, "golden", include_str!("migrations/0004_golden.sql")),
 ];
 
 /// Makes the schema `concord` or brings it up to date; several processes may do so at once.

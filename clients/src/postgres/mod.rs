@@ -4,12 +4,13 @@
 //! - [`slot`]: a row's columns ⇄ a customer's fields (pure)
 //! - [`connect`]: a pool of connections
 //! - [`attach`]: the schema `concord`, and the triggers of [`trigger`] on the table
-//! - [`drift`]: what attaching would still change
+//! - [`drift`]: what attaching would still change; [`acting`]: who works with it, before anything is taken away
 //! - [`read`]: records read into the outbox
 //! - [`error`]: what an error of the database means
 //!
 //! Every name in SQL text is qualified with its schema and quoted. Nothing here decides what is written.
 
+pub mod acting;
 pub mod attach;
 pub mod config;
 pub mod connect;
@@ -20,6 +21,7 @@ pub mod slot;
 pub mod table;
 pub mod trigger;
 
+pub use acting::{Session, act, nobody_acts};
 pub use attach::{AttachError, Attached, attach, detach, migrate, open, prepare};
 pub use config::{ConfigError, TableConfig, literal, quote};
 pub use connect::pool;

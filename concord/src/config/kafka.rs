@@ -21,6 +21,9 @@ const VARIABLES: [(&str, &str); 6] = [
 /// A process that died is replaced within seconds; a pause that a loaded machine makes does not count as a death.
 const SESSION_TIMEOUT_MS: u64 = 10_000;
 
+/// After that, it is said what is waited for.
+const SILENT: Duration = Duration::from_secs(2);
+
 /// A cluster that the log is on.
 #[derive(Clone)]
 pub struct Kafka {
@@ -41,7 +44,16 @@ impl Kafka {
         reached.client.clone_from(&self.client);
         reached.replication_factor = self.replication_factor;
         reached.session_timeout = self.session_timeout;
-        Log::connect(reached).await.with_context(|| format!("KAFKA_BOOTSTRAP_SERVERS: {}", self.bootstrap_servers))
+        let reaching = Log::connect(reached);
+        tokio::pin!(reaching);
+        let reached = match tokio::time::timeout(SILENT, &mut reaching).await {
+            Ok(reached) => reached,
+            Err(_) => {
+                tracing::info!(brokers = self.bootstrap_servers, "No broker has answered yet; waiting for them.");
+                reaching.await
+            }
+        };
+        reached.with_context(|| format!("KAFKA_BOOTSTRAP_SERVERS: {}", self.bootstrap_servers))
     }
 }
 

@@ -1,25 +1,33 @@
 //! `concord deploy --destroy`: everything of Concord's goes, nothing of a customer's does.
 
 use super::{
-    database::{pool, product},
+    Allow,
+    database::Product,
     kafka::Brokers,
     log::{FILE, open},
     removal::Removal,
 };
-use crate::{config::Config, stdout};
+use crate::{config::Config, reader::Reader, stdout};
 use anyhow::{Context, bail};
-use clients::postgres::{self, Table, TableError};
 use std::{
     io::{BufRead, IsTerminal, Write},
     path::Path,
 };
 
-pub async fn run(config: &Config, yes: bool) -> anyhow::Result<bool> {
+pub async fn run(config: &Config, yes: bool, allow: &[Allow]) -> anyhow::Result<bool> {
     let on_brokers = match &config.kafka {
         Some(kafka) => Some(Removal::look(config, Brokers::reach(config, kafka).await?).await?),
         None => None,
     };
     let log = config.data_dir.join(FILE);
+    // Reached before anything goes: else half of it would be gone.
+    let mut product = Product::reach(config).await?;
+    if let Some(product) = &mut product
+        && !allow.contains(&Allow::OtherLog)
+    {
+        let reader = if on_brokers.is_some() || log.exists() { Some(Reader::open(config).await?) } else { None };
+        product.is_of(reader.as_ref()).await?;
+    }
     let mut going = Vec::new();
     let mut kept = Vec::new();
     match &on_brokers {
@@ -32,7 +40,7 @@ pub async fn run(config: &Config, yes: bool) -> anyhow::Result<bool> {
         }
         None => {}
     }
-    if let Some((name, table)) = product(config) {
+    if let Some(Product { name, table, .. }) = &product {
         going.push(format!("the triggers concord_{name}_… on {}", table.table));
         going.push("the schema concord in DATABASE_URL: outbox, fences, golden tables".into());
         kept.push(format!("{} and all its rows", table.table));
@@ -47,6 +55,12 @@ pub async fn run(config: &Config, yes: bool) -> anyhow::Result<bool> {
     if !yes && !agreed()? {
         bail!("nothing was taken away");
     }
+    if let Some(removal) = &on_brokers {
+        removal.idle()?;
+    }
+    if let Some(product) = &mut product {
+        product.hold().await?;
+    }
     match on_brokers {
         Some(removal) => removal.apply().await?,
         None if log.exists() => {
@@ -60,18 +74,8 @@ pub async fn run(config: &Config, yes: bool) -> anyhow::Result<bool> {
         }
         None => {}
     }
-    if let Some((name, config_of_table)) = product(config) {
-        let pool = pool(config)?;
-        let mut db = pool.acquire().await.map_err(|error| anyhow::anyhow!("DATABASE_URL: {}", postgres::message(&error)))?;
-        match Table::inspect(&mut db, config_of_table).await {
-            Ok(table) => postgres::detach(&pool, name, &table).await?,
-            Err(TableError::NoTable(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        sqlx::query("DROP SCHEMA IF EXISTS concord CASCADE")
-            .execute(&mut *db)
-            .await
-            .map_err(|error| anyhow::anyhow!("{}", postgres::message(&error)))?;
+    if let Some(product) = product {
+        product.remove().await?;
     }
     stdout::print("Taken away.\n")?;
     Ok(true)

@@ -1,9 +1,6 @@
 //! Topics and schemas on Apache Kafka. Processes may run meanwhile: they find what is made.
 
-use super::{
-    schemas,
-    topics::{Purpose, Topic, Wanted},
-};
+use super::{schemas, topics::Topic};
 use crate::{
     config::{Config, Kafka},
     registry::Service,
@@ -26,26 +23,18 @@ impl Brokers {
     pub async fn look(&self, config: &Config) -> anyhow::Result<(Vec<Topic>, Registry)> {
         let (there, schemas) = (self.log.topic_states().await?, topics::schemas_topic(config));
         let registry = match there.iter().any(|topic| topic.name == schemas) {
-            true => Service::open(Log::Kafka(self.log.clone()), schemas).await?.registry().clone(),
+            true => Service::open(self.log(), schemas).await?.registry().clone(),
             false => Registry::new(),
         };
         Ok((there.into_iter().map(Topic::from).collect(), registry))
     }
 
-    pub async fn make_topics(&self, wanted: Vec<Wanted>) -> anyhow::Result<()> {
-        for Wanted { topic, purpose } in wanted {
-            let there = self.log.topics().iter().any(|known| known.name == topic.name);
-            match purpose {
-                Purpose::Records => self.log.create_topic(topic).await?,
-                Purpose::TopologysDeadLetters => self.log.create_dead_letter_topic(&topic.name).await?,
-                Purpose::ConnectorsDeadLetters if !there => self.log.create_topic(topic).await?,
-                Purpose::ConnectorsDeadLetters => {}
-            }
-        }
-        Ok(())
+    /// As connectors use them.
+    pub fn log(&self) -> Log {
+        Log::Kafka(self.log.clone())
     }
 
     pub async fn register(&self, config: &Config) -> anyhow::Result<()> {
-        schemas::register(config, &Log::Kafka(self.log.clone())).await
+        schemas::register(config, &self.log()).await
     }
 }

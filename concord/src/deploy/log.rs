@@ -1,6 +1,7 @@
 //! Topics and schemas in the data folder's log.
 
 use super::{
+    make::make,
     schemas,
     topics::{Topic, Wanted},
 };
@@ -37,9 +38,7 @@ pub async fn apply(config: &Config, wanted: Vec<Wanted>) -> anyhow::Result<()> {
         .with_context(|| format!("CONCORD_DATA_DIR: cannot restrict {} to this user", folder.display()))?;
     let embedded = open(config)?;
     let log = Log::from(embedded.clone());
-    for Wanted { topic, .. } in wanted {
-        log.create_topic(topic).await?;
-    }
+    make(&log, wanted).await?;
     schemas::register(config, &log).await?;
     tokio::task::spawn_blocking(move || embedded.close()).await?;
     Ok(())

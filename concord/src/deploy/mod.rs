@@ -1,7 +1,7 @@
 //! `concord deploy`: makes what Concord needs before it runs, and says what is not as it must be.
 //!
 //! - [`plan`]: one step for each thing; [`topics`]: topics, pure; [`schemas`]: schemas, against those that are registered
-//! - where topics and schemas are: [`log`], in the data folder, or [`kafka`], on brokers
+//! - [`make`]: makes topics; where they and schemas are: [`log`], in the data folder, or [`kafka`], on brokers
 //! - [`database`]: the schema `concord` and the triggers in Postgres; [`ksqldb`]: the migrations of ksqlDB
 //! - [`destroy`]: the way back; [`removal`]: what of it is on brokers
 
@@ -10,6 +10,7 @@ mod destroy;
 mod kafka;
 mod ksqldb;
 mod log;
+mod make;
 mod plan;
 mod removal;
 mod schemas;
@@ -21,6 +22,9 @@ use crate::{
     stdout,
 };
 use clap::{Args, ValueEnum};
+pub use make::make;
+pub use topics::wanted;
+
 use kafka::Brokers;
 use plan::Step;
 
@@ -30,7 +34,7 @@ pub struct Deploy {
     #[arg(long, conflicts_with = "destroy")]
     pub dry_run: bool,
     /// Do what is refused otherwise
-    #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "destroy")]
+    #[arg(long, value_enum, value_name = "WHAT")]
     pub allow: Vec<Allow>,
     /// Take everything of Concord's away again: the log (on Kafka its topics and groups), the schema concord, the triggers. Customers' tables
     /// and other programs' topics stay
@@ -50,12 +54,14 @@ pub enum Allow {
     ShorterRetention,
     /// A ksqlDB migration that failed, or was not finished, is applied again: drop what it made first
     UnfinishedMigration,
+    /// --destroy takes away what was made in the database for another log than the one that it is given: that log is gone
+    OtherLog,
 }
 
 pub async fn run(args: Deploy, overrides: &Overrides, env: &Env) -> anyhow::Result<bool> {
     let config = Config::load(overrides, env, Need::Everything)?;
     if args.destroy {
-        return destroy::run(&config, args.yes).await;
+        return destroy::run(&config, args.yes, &args.allow).await;
     }
     let brokers = match &config.kafka {
         Some(kafka) => Some(Brokers::reach(&config, kafka).await?),
@@ -85,7 +91,7 @@ pub async fn run(args: Deploy, overrides: &Overrides, env: &Env) -> anyhow::Resu
         match &brokers {
             Some(brokers) => {
                 if make {
-                    brokers.make_topics(wanted).await?;
+                    make::make(&brokers.log(), wanted).await?;
                 }
                 if register {
                     brokers.register(&config).await?;

@@ -14,6 +14,9 @@ use std::{collections::BTreeSet, path::PathBuf};
 use streams::kafka::GroupState;
 use topology::customers;
 
+const STOP: &str =
+    "Concord is running; stop all its processes first (one that was killed counts until its session ends). Nothing was taken away";
+
 pub struct Removal {
     brokers: Brokers,
     application_id: String,
@@ -55,13 +58,16 @@ impl Removal {
         schemas.into_iter().chain([copies]).collect()
     }
 
+    /// Nobody works with it, as far as it was seen.
+    pub fn idle(&self) -> anyhow::Result<()> {
+        match self.groups.iter().find(|group| group.members > 0) {
+            Some(group) => bail!("the consumer group {} has members: {STOP}", group.name),
+            None => Ok(()),
+        }
+    }
+
     /// Nothing at all while somebody works with it.
     pub async fn apply(self) -> anyhow::Result<()> {
-        const STOP: &str =
-            "Concord is running; stop all its processes first (one that was killed counts until its session ends). Nothing was taken away";
-        if let Some(group) = self.groups.iter().find(|group| group.members > 0) {
-            bail!("the consumer group {} has members: {STOP}", group.name);
-        }
         // Also where we are told nothing of it: of members that use the newer protocol, or that we may not know of.
         self.brokers.log.delete_group(&self.application_id).await.context(STOP)?;
         for group in &self.groups {

@@ -34,8 +34,7 @@ pub struct Wanted {
 pub enum Purpose {
     /// It has to be as it is said.
     Records,
-    /// For what the topology cannot process, or what connectors cannot. Whoever has the first dead letter would make it, too; one that is there
-    /// is left as it is.
+    /// For what the topology cannot process, or what connectors cannot. One that is there is left as it is.
     TopologysDeadLetters,
     ConnectorsDeadLetters,
 }
@@ -86,7 +85,7 @@ impl From<TopicState> for Topic {
     }
 }
 
-/// Every topic that `concord run` makes, sooner or later.
+/// Every topic that `concord run` makes when it starts.
 pub fn wanted(config: &Config) -> Vec<Wanted> {
     let retention = Duration::from_secs(u64::from(config.retention_days) * 24 * 3600);
     let records = |topic| Wanted { topic, purpose: Purpose::Records };

@@ -116,3 +116,24 @@ async fn begin(log: &Log, tp: &TopicPartition) -> Result<Option<i64>, LogError> 
         _ => Ok(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dlq::marks::Outcome;
+    use streams::embedded::{self, Append, Options, TopicConfig};
+
+    #[tokio::test]
+    async fn a_queue_that_cannot_be_seen_keeps_its_marks() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = Log::from(embedded::Log::open(folder.path(), Options { min_free_bytes: 0, ..Options::default() }).unwrap());
+        log.create_topic(TopicConfig::compact(MARKS, 1)).await.unwrap();
+        let place: Place = "customers.crm.dlq/0/17".parse().unwrap();
+        let mark = Mark { outcome: Outcome::Retried, at: 70, reason: None };
+        log.append(Append::of([mark.record(&place).unwrap()])).await.unwrap();
+        let mut known = Known::default();
+        known.read_marks(&log).await.unwrap();
+        assert_eq!(known.forgotten(&log, 10).await.unwrap(), []);
+        assert_eq!(known.mark(&place), Some(&mark));
+    }
+}

@@ -38,14 +38,9 @@ pub async fn run(args: Args, overrides: &Overrides, env: &Env) -> anyhow::Result
     };
     let mut lines = Lines::open(&args.file, form)?;
     let target = Arc::new(Target::find(&args, overrides, env).await?);
-    // Looked for once, not with every batch.
-    let schema = match named {
-        Some(named) => {
-            let asked = target.prepare(&Batch { schema: Some(named), ..Batch::default() })?;
-            target.send(asked).await?.schema_id.map(Named::Id)
-        }
-        None => None,
-    };
+    // Whether there is such a topic, also where no line comes; and the schema, looked for once and not with every batch.
+    let asked = target.prepare(&Batch { schema: named, ..Batch::default() })?;
+    let schema = target.send(asked).await?.schema_id.map(Named::Id);
     let mut run =
         Run { target, validate_only: args.validate_only, schema, errors, started: Instant::now(), good: 0, refused: 0, under_way: None };
     while let Some(lines) = lines.next().await? {

@@ -46,7 +46,10 @@ use tower::service_fn;
 pub async fn bind(config: &RegistryConfig) -> anyhow::Result<Option<(TcpListener, SocketAddr)>> {
     let Some(listen) = config.listen else { return Ok(None) };
     let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("CONCORD_REGISTRY_LISTEN: cannot listen on {listen}; is another registry there? `off` serves none, another address serves ours there")
+        format!(
+            "CONCORD_REGISTRY_LISTEN: cannot listen on {listen}; is another registry there? Another address serves ours there (`concord registry` \
+             takes --listen, too); `off` lets `concord run` serve none"
+        )
     })?;
     let at = listener.local_addr().unwrap_or(listen);
     Ok(Some((listener, at)))

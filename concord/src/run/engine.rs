@@ -4,6 +4,7 @@ use super::began;
 use crate::{
     cli::Role,
     config::{Config, Kafka},
+    deploy,
     http::{Look, Part},
     registry::{self, Service},
     shape, topics,
@@ -20,10 +21,10 @@ use std::{
 };
 use streams::{
     Log, TaskConfig, TopicPartition, Topology, dead_letter_queue,
-    embedded::{self, Options, State, StreamsConfig, TaskFailure, TopicConfig},
+    embedded::{self, Options, State, StreamsConfig, TaskFailure},
     kafka::{GroupProtocol, KafkaStreams, KafkaStreamsConfig},
 };
-use topology::customers::{self, Cleanup};
+use topology::customers;
 
 /// How long the stream threads have to commit and to leave their group.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -173,18 +174,9 @@ impl Streams {
 
 /// Makes the topics; the topology's configuration on this log.
 async fn prepared(config: &Config, log: &Log) -> anyhow::Result<customers::Config> {
-    let customers = shape::customers_config(config);
-    let retention = Duration::from_secs(u64::from(config.retention_days) * 24 * 3600);
-    log.create_topic(TopicConfig::compact(topics::schemas_topic(config), 1)).await?;
-    for topic in customers::topics(&customers) {
-        log.create_topic(match topic.cleanup {
-            Cleanup::Delete => TopicConfig::delete(topic.name, topic.partitions, retention),
-            Cleanup::Compact => TopicConfig::compact(topic.name, topic.partitions),
-        })
-        .await
-        .context("a topic of the log is not as configured; `partitions` never changes once a log exists")?;
-    }
-    Ok(customers::Config { first_number: began::number(log).await?, ..customers })
+    let made = deploy::make(log, deploy::wanted(config)).await;
+    made.context("a topic of the log is not as configured; `partitions` never changes once a log exists")?;
+    Ok(customers::Config { first_number: began::number(log).await?, ..shape::customers_config(config) })
 }
 
 /// The registry with every schema that this program writes, and the topology over it.

@@ -57,7 +57,7 @@ async fn end_to_end_a_deployment_does_all_then_nothing_and_finds_every_drift() {
         "create  topic     customers.unified: 4 partitions, compact",
         "create  topic     customers.stripe: 4 partitions, delete after 7 days",
         "create  schema    customers.unified-value: its first version",
-        "create  postgres  schema concord: migrations 0001 concord, 0002 chunks, 0003 json",
+        "create  postgres  schema concord: migrations 0001 concord, 0002 chunks, 0003 json, 0004 golden",
         "create  postgres  public.customers: the table, with its triggers",
     ] {
         assert!(out.lines().any(|l| l == line), "{line} is not in {out}");
@@ -76,6 +76,17 @@ async fn end_to_end_a_deployment_does_all_then_nothing_and_finds_every_drift() {
     assert!(code == 0 && out.ends_with("nothing to do\n"), "{out} {err}");
     let (code, _, err) = run(&world, &["--destroy", "--yes"]);
     assert!(code == 1 && err.contains("Concord is running"), "{err}");
+    // Nor by way of another data folder, or of none at all.
+    let elsewhere = world.data.with_file_name("elsewhere");
+    let from = |allow: &[&str]| {
+        let elsewhere = elsewhere.to_str().unwrap();
+        run(&world, &[["--destroy", "--yes", "--data-dir", elsewhere].as_slice(), allow].concat())
+    };
+    let (code, _, err) = from(&[]);
+    assert!(code == 1 && err.contains("was made for the log") && err.contains("there is none here"), "{err}");
+    let (code, _, err) = from(&["--allow", "other-log"]);
+    assert!(code == 1 && err.contains("running with this database (Postgres' backend "), "{err}");
+    assert!(schema_is_there(&world).await);
     world.sql("insert into public.customers (id, name) values ('ada', 'Ada')").await;
     assert!(world.terminate().1);
     assert_eq!(drift(&world), []);
@@ -114,6 +125,8 @@ async fn end_to_end_a_deployment_does_all_then_nothing_and_finds_every_drift() {
     // The way back asks, and leaves the customers.
     let (code, _, err) = run(&world, &["--destroy"]);
     assert!(code == 1 && err.contains("--yes") && err.contains("It keeps public.customers") && schema_is_there(&world).await, "{err}");
+    let (code, _, err) = run(&world, &["--destroy", "--yes", "--data-dir", elsewhere.to_str().unwrap()]);
+    assert!(code == 1 && err.contains("--allow other-log") && schema_is_there(&world).await, "also when nobody runs: {err}");
     let (code, out, err) = run(&world, &["--destroy", "--yes"]);
     assert!(code == 0 && out == "Taken away.\n", "{out} {err}");
     assert!(!world.data.join("log.sqlite").exists() && !schema_is_there(&world).await);

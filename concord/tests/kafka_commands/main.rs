@@ -90,9 +90,14 @@ async fn on_kafka_operators_see_who_is_behind_and_deal_with_dead_letters() {
     world.until("it ages", async |w: &World| lag(w, "concord")["oldest_age_seconds"].as_f64().unwrap() > age).await;
     second.kill();
     // No process at all: the brokers are written to directly.
+    // One that is too large for them is refused like any bad line, and hinders no other.
+    let large = json!({"id": "large", "fields": {"name": "x".repeat(1_000_000)}}).to_string();
+    std::fs::write(&file, [people[0].as_str(), &large, &people[1], &people[2]].join("\n")).unwrap();
     let (ok, _, err) = world.run(&publish);
-    assert!(ok && err.contains("published 3 records"), "{err}");
+    assert!(!ok && err.contains("published 3 records") && err.contains("line 2: the record has 1000"), "{err}");
     assert_eq!(waiting(&world, "customers.crm"), 6);
+    let (ok, _, err) = world.run(&["publish", "customers.nosuch", "/dev/null", "--key-field", "id"]);
+    assert!(!ok && err.contains("customers.crm"), "no line at all, and no such topic: {err}");
     world.start().await;
     world.until("nobody is behind again", async |w: &World| json_of(w, &["lag", "--json"])["lag"] == 0).await;
     world.until("they are in Stripe", async |w: &World| w.in_stripe().len() == 4).await;

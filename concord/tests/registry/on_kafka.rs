@@ -161,6 +161,8 @@ async fn on_kafka_two_registries_are_one_while_one_of_them_is_killed() {
     until("she is in the unified topic", unified).await;
     let (_, subjects) = first.ask("GET", "/subjects", None).await;
     assert!(subjects.as_array().unwrap().contains(&json!("customers.unified-value")), "{subjects}");
+    // Nor does a registry that writes with no schema itself take them from under Concord.
+    assert_eq!(first.ask("DELETE", "/subjects/customers.unified-value", None).await.1["error_code"], 42205);
     // The registry alone writes its topic; what Concord learnt it keeps in one of its own.
     let records = |topic: &str| {
         let out = run.run(&["consume", topic]);

@@ -121,9 +121,10 @@ impl State {
         }
     }
 
-    /// What this process writes with is not taken from under it.
+    /// What Concord writes with is not taken from under it, whichever process is asked.
     fn deletable(&self, subject: &str) -> Result<Mode, Refusal> {
-        if self.own.contains(subject) {
+        let mut versions = self.subjects.get(subject).into_iter().flat_map(|s| s.versions.values());
+        if is_named_as_concords(subject) && versions.any(|version| self.parsed(&version.schema).is_ok_and(|it| is_concords(&it))) {
             return Err(Refusal::not_permitted(format!(
                 "Concord itself writes with the schemas of subject {subject}; they cannot be deleted."
             )));
@@ -333,6 +334,18 @@ impl State {
         };
         Ok(Change { answer, records: vec![SchemaRecord::mode(subject, None)] })
     }
+}
+
+/// The topics of the protocol, and the changelogs of its stores, whose name an application chooses.
+fn is_named_as_concords(subject: &str) -> bool {
+    let Some(topic) = subject.strip_suffix("-value") else { return false };
+    ["customers.", "requests.", "links."].iter().any(|first| topic.starts_with(first)) || topic.ends_with("-changelog")
+}
+
+/// One of the schemas in this project's folder `schemas`: nobody else's are of its namespace.
+fn is_concords(schema: &Schema) -> bool {
+    let namespace = schema.avro().namespace();
+    namespace.is_some_and(|namespace| namespace == "concord" || namespace.starts_with("concord."))
 }
 
 /// The text with all types in place, in the one form.

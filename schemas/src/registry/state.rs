@@ -83,8 +83,6 @@ pub(super) struct State {
     pub config: Option<Config>,
     pub mode: Option<Mode>,
     pub last_id: SchemaId,
-    /// Subjects whose records this process writes itself.
-    pub own: BTreeSet<String>,
     /// Ids that a registry elsewhere does not have.
     pub nowhere: BTreeSet<SchemaId>,
 }

@@ -50,6 +50,11 @@ pub struct Options {
     pub table: TableConfig,
 }
 
+/// The cursor that has the log's name, as `concord.products` has it.
+pub fn log_cursor(system: &System) -> String {
+    format!("{system}.log")
+}
+
 /// Writes the product.
 pub struct Sink {
     log: Log,
@@ -269,7 +274,7 @@ impl Sink {
 
     /// The fence's ids are of one log: in another one (a new data folder) the same write ids are other writes.
     async fn own_fence(&self, db: &mut PgConnection) -> Result<(), Trouble> {
-        let name = format!("{}.log", self.options.system);
+        let name = log_cursor(&self.options.system);
         let log = match self.cursors.get(&name) {
             Some(log) => log,
             None => {

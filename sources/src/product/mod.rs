@@ -163,20 +163,24 @@ impl Source {
     /// Works until a connection fails.
     async fn serve(&self, shutdown: &CancellationToken) -> Result<(), Trouble> {
         let pool = postgres::pool(&self.options.database_url, 4)?;
+        let mut acting = pool.acquire().await?;
+        let attaching = async {
+            postgres::act(&mut acting).await?;
+            Ok::<_, Trouble>(postgres::open(&pool, &self.options.system, &self.options.table).await?)
+        };
         let attached = tokio::select! {
-            attached = postgres::open(&pool, &self.options.system, &self.options.table) => attached?,
+            attached = attaching => attached?,
             () = shutdown.cancelled() => return Ok(()),
         };
-        let mut one = pool.acquire().await?;
-        let found = outbox::last_number(&mut one).await?;
+        let found = outbox::last_number(&mut acting).await?;
         let published = self.number(&self.names.published);
         if found < published {
             return Err(Trouble::Restored { found, published });
         }
-        drop(one);
         self.health.send_replace(Health::Ok);
         // Neither loop ends but by the shutdown or an error.
-        let ended = tokio::try_join!(self.take(&pool, shutdown), self.survey(&pool, &attached, shutdown));
+        let ended = tokio::try_join!(self.take(&pool, &mut acting, shutdown), self.survey(&pool, &attached, shutdown));
+        drop(acting);
         pool.close().await;
         ended.map(|_| ())
     }

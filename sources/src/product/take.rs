@@ -15,13 +15,12 @@ use tokio_util::sync::CancellationToken;
 const POLL: Duration = Duration::from_secs(1);
 
 impl Source {
-    pub(super) async fn take(&self, pool: &PgPool, shutdown: &CancellationToken) -> Result<(), Trouble> {
+    pub(super) async fn take(&self, pool: &PgPool, db: &mut PgConnection, shutdown: &CancellationToken) -> Result<(), Trouble> {
         let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(CHANNEL).await?;
-        let mut db = pool.acquire().await?;
         let mut shapes = Shapes::default();
         while !shutdown.is_cancelled() {
-            let taken = self.take_some(&mut db, &mut shapes).await?;
+            let taken = self.take_some(db, &mut shapes).await?;
             // What is there already is told of more than once.
             while listener.next_buffered().is_some() {}
             if taken >= usize::try_from(outbox::BATCH).unwrap_or(usize::MAX) {

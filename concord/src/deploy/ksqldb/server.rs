@@ -88,6 +88,7 @@ impl Server {
     /// What a query of a table gives now. A table that was just made, or whose server was just started, is waited for.
     pub async fn rows(&self, query: &str) -> anyhow::Result<Vec<Vec<Json>>> {
         let deadline = Instant::now() + TABLE_READY;
+        let mut told = false;
         loop {
             let body = json!({"ksql": query, "streamsProperties": {}});
             let error = match self.ask(self.request(Method::POST, "/query").body(body.to_string())).await {
@@ -103,6 +104,11 @@ impl Server {
             };
             if Instant::now() > deadline {
                 return Err(error.context(query.to_owned()));
+            }
+            // A table that is not ready is refused like a query that is wrong.
+            if !std::mem::replace(&mut told, true) {
+                let error = format!("{error:#}");
+                tracing::info!(error, "ksqlDB does not answer it yet; asking again for {} seconds.", TABLE_READY.as_secs());
             }
             tokio::time::sleep(PAUSE).await;
         }
