@@ -217,11 +217,11 @@ async fn registers_elsewhere(world: &mut World, brokers: &Brokers) {
     assert!(ours[1..].iter().all(|line| line.starts_with("create schema ")) && ours.len() > 8, "{ours:?}");
     let versions = format!("{subjects}/links.product-value/versions");
     let post = async |schema: &str| world.http.post(&versions).json(&serde_json::json!({"schema": schema})).send().await.unwrap().status();
-    assert_eq!(post(&OLDER.replace("\"string\"", "\"long\"")).await, 200);
-    let told =
-        "refused schema links.product-value: not BACKWARD compatible with version 1: customer: the writer's long cannot be read as string";
+    // Somebody else's, since Concord's own could not be deleted again.
+    assert_eq!(post(&OLDER.replace("\"string\"", "\"long\"").replace("\"concord\"", "\"elsewhere\"")).await, 200);
+    let told = "refused schema links.product-value: not BACKWARD compatible with version 1: ";
     let found = drift(world);
-    assert!(found.iter().any(|line| line == told), "{found:?}");
+    assert!(found.iter().any(|line| line.starts_with(told)), "{found:?}");
     assert_eq!((run(world, &[]).0, brokers.topics().contains("_concord.schemas")), (1, false));
     for permanent in ["", "?permanent=true"] {
         let gone = format!("{subjects}/links.product-value{permanent}");

@@ -35,7 +35,7 @@ async fn end_to_end_the_command_line_publishes_shows_and_follows() {
     // What a source of ours writes takes nothing from outside, and says where to edit instead.
     for (topic, instead) in [("customers.stripe", "in Stripe"), ("customers.product", "/api/v1/myproduct/customers/")] {
         let (ok, _, err) = world.run(&["publish", topic, file.to_str().unwrap(), "--key-field", "id"]);
-        assert!(!ok && err.contains(instead) && err.contains("published before it: 0 records"), "{err}");
+        assert!(!ok && err.contains(instead) && !err.contains("published"), "{err}");
         assert!(!world.run(&["consume", topic]).1.contains(r#""key":"7""#), "{topic}");
     }
     let records = json!({"records": [{"key": "1", "value": {"fields": {"name": "Eve"}}}]});
