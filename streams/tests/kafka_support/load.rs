@@ -14,7 +14,10 @@ pub const WORDS: u64 = 23;
 /// Small enough to be checked in the end.
 const LINES_A_SECOND: u64 = 2_000;
 const BATCH_EVERY: Duration = Duration::from_millis(10);
-const LARGEST_BATCH: u64 = 5_000;
+/// A batch is waited for: many lines go in larger ones.
+const MANY_LINES_A_SECOND: u64 = 10_000;
+const LARGE_BATCH_EVERY: Duration = Duration::from_millis(50);
+const LARGEST_BATCH: u64 = 10_000;
 
 /// A thread that writes lines of one word each to `<prefix>-lines`, until it is told to stop. Each word is in one partition only: when all
 /// words are counted, all partitions are read.
@@ -31,7 +34,8 @@ impl Load {
 
     /// So many lines a second, or as many as can be written.
     pub fn at(prefix: &str, lines_a_second: u64) -> Load {
-        let batch = (lines_a_second / 100).clamp(1, LARGEST_BATCH);
+        let every = if lines_a_second > MANY_LINES_A_SECOND { LARGE_BATCH_EVERY } else { BATCH_EVERY };
+        let batch = (lines_a_second / (1_000 / every.as_millis() as u64)).clamp(1, LARGEST_BATCH);
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, count, topic) = (stop.clone(), written.clone(), format!("{prefix}-lines"));
         let thread = std::thread::spawn(move || {
@@ -53,7 +57,7 @@ impl Load {
                 }
                 count.store(first + batch, Ordering::SeqCst);
                 // After an outage it does not catch up.
-                due = Instant::now().max(due + BATCH_EVERY);
+                due = Instant::now().max(due + every);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
         });
