@@ -124,6 +124,7 @@ fi
 
 if [ "$kafka" = yes ] && [ -z "${KAFKA_BOOTSTRAP_SERVERS:-}" ]; then
     must_be_free "$kafka_listen" CONCORD_KAFKA_LISTEN
+    say "starting a Kafka broker"
     start_broker "$CONCORD_DATA_DIR/kafka" "$kafka_listen" 9>&-
     kafka_pid=$BROKER_PID
     await_port "$kafka_listen" "$kafka_pid" "the Kafka broker" "$CONCORD_DATA_DIR/kafka/broker.log"

@@ -1,6 +1,8 @@
 # Sourced by start.sh and test.sh: installs what is missing, and says what it does. Quick when nothing is missing.
 
-say() { printf '\033[1m%s\033[0m\n' "==> $*" >&2; }
+say() {
+    if [ -t 2 ]; then printf '\033[1m%s\033[0m\n' "==> $*" >&2; else printf '%s\n' "==> $*" >&2; fi
+}
 die() { printf '%s\n' "error: $*" >&2; exit 1; }
 
 # as_root COMMAND…: by sudo where this is not root.

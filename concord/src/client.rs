@@ -130,7 +130,7 @@ impl Client {
         let Client { base, patience, .. } = self;
         let advice = if error.is_timeout() && !error.is_connect() {
             format!(
-                "{what} from {base} within {} s: the process there hangs; read its log, then start it again",
+                "{what} from {base} within {} s: the process there waits for its brokers or its database (`concord status`), or it hangs; its log says which",
                 patience.whole.as_secs_f32()
             )
         } else {

@@ -5,7 +5,7 @@ use crate::{
     registry::Service,
     topics::{registry_of, schemas_topic},
 };
-use anyhow::Context;
+use anyhow::bail;
 use connect::topics::runner_group;
 use schemas::Registry;
 use sinks::golden;
@@ -36,11 +36,16 @@ pub enum Reader {
 impl Reader {
     pub async fn open(config: &Config) -> anyhow::Result<Reader> {
         match &config.kafka {
-            Some(kafka) => Ok(Reader::Cluster(kafka.connect(&config.application_id).await?, schemas_topic(config))),
+            Some(kafka) => Ok(Reader::Cluster(kafka.reach(&config.application_id).await?, schemas_topic(config))),
             None => {
                 let folder = &config.data_dir;
-                let reader = LogReader::open(folder);
-                Ok(Reader::Folder(reader.with_context(|| format!("no log to read in {} (--data-dir names another)", folder.display()))?))
+                if !folder.join("log.sqlite").exists() {
+                    bail!(
+                        "there is no log in {}: --data-dir names another folder, KAFKA_BOOTSTRAP_SERVERS a log on Kafka",
+                        folder.display()
+                    );
+                }
+                Ok(Reader::Folder(LogReader::open(folder)?))
             }
         }
     }

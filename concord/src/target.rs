@@ -32,7 +32,7 @@ impl Target {
         let config = Config::load(overrides, env, Need::Shape)?;
         if let Some(kafka) = &config.kafka {
             // Processes elsewhere may be at work: what goes to the brokers needs none of them, and hinders none.
-            let log = Log::from(kafka.connect(&config.application_id).await?);
+            let log = Log::from(kafka.reach(&config.application_id).await?);
             return Ok(Target::Log(Box::new(config), log));
         }
         if !config.data_dir.join("log.sqlite").exists() {

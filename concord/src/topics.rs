@@ -197,7 +197,8 @@ impl Publisher {
             None => return Ok(latest),
             Some(Named::Id(id)) => *id,
             Some(Named::Version { subject, version }) => {
-                self.registry.version(subject, *version, false).map_err(|refusal| PublishError::Schema(refusal.message))?.id
+                let view = self.registry.version(subject, *version, false);
+                view.map_err(|refusal| PublishError::Schema(format!("{subject}: {}", refusal.message)))?.id
             }
             Some(Named::Text(text)) => self.id_of(subject, text)?,
         };
@@ -244,6 +245,10 @@ fn encode(record: &Published, partitions: i32, id: SchemaId, schema: &Schema) ->
     }
     if value.is_null() {
         return Err("the value is null; a deleted customer is {\"fields\": null}".into());
+    }
+    // Avro's default would make a deletion of it.
+    if value.as_object().is_some_and(|value| !value.contains_key("fields")) {
+        return Err("there is no \"fields\": what the customer is, or null if it was deleted".into());
     }
     if OURS.iter().any(|field| !value[field].is_null()) {
         return Err(format!("{} are Concord's to set", OURS.join(", ")));

@@ -1,9 +1,10 @@
 //! `concord validate`: is the configuration right, and can everything in it be reached?
 
 use crate::{
-    config::{Config, Env, Kind, Need, Overrides},
+    config::{Config, Env, Kafka, Kind, Need, Overrides},
     stdout,
 };
+use anyhow::Context;
 use clients::{
     postgres::{Table, message},
     stripe,
@@ -30,6 +31,10 @@ pub async fn run(overrides: &Overrides, env: &Env, offline: bool, as_json: bool)
     };
     let mut checks = vec![Check { what: format!("configuration ({})", config.source), error: None }];
     if !offline {
+        if let Some(kafka) = &config.kafka {
+            let error = brokers(kafka, &config.application_id).await.err().map(|error| format!("{error:#}"));
+            checks.push(Check { what: "brokers".into(), error });
+        }
         for (name, system) in &config.systems {
             let error = match &system.kind {
                 Kind::Postgres(table) => postgres(&config, table).await.err(),
@@ -55,6 +60,10 @@ pub async fn run(overrides: &Overrides, env: &Env, offline: bool, as_json: bool)
         }
     }
     Ok(ok)
+}
+
+async fn brokers(kafka: &Kafka, application_id: &str) -> anyhow::Result<()> {
+    kafka.reach(application_id).await?.topic_states().await.map(drop).context("asking for topics")
 }
 
 async fn postgres(config: &Config, table: &clients::postgres::TableConfig) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! Subjects, versions, ids and the `_schemas` topic, as Confluent's registry has them.
 
-use schemas::{Compatibility, Registry, RegistryError, SchemaRecord, SourceCustomer, UnifiedCustomer, value_subject};
+use schemas::{Compatibility, Registry, RegistryError, SchemaRecord, SourceCustomer, UnifiedCustomer, registry::Proposal, value_subject};
 
 const V1: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;
 const V2: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"long"}]}"#;
@@ -136,4 +136,23 @@ fn what_concord_writes_with_is_not_deleted_by_a_registry_that_only_read_of_it() 
     let by_subject = ["customers.unified-value", "copies.of.mine-value", "customers.mine-value"].map(refused);
     assert_eq!(by_subject, [Some(42205), None, None]);
     assert_eq!(reader.delete_version("customers.unified-value", Some(1), false).err().map(|refusal| refusal.code), Some(42205));
+
+    // Nor does anything come beside it that makes other things of the records, at any level; what did can go.
+    reader.set_compatibility(None, Compatibility::None);
+    let foreign = Proposal {
+        schema: Some(r#"{"type":"record","name":"Order","fields":[{"name":"id","type":"string"}]}"#.into()),
+        ..Proposal::default()
+    };
+    let proposed = |subject: &str| reader.propose(subject, &foreign, false).map(|change| change.records).map_err(|refusal| refusal.code);
+    assert_eq!(proposed("customers.unified-value"), Err(409));
+    assert!(proposed("customers.mine-value").is_ok());
+    let there = SchemaRecord {
+        key: br#"{"keytype":"SCHEMA","subject":"customers.unified-value","version":2,"magic":1}"#.to_vec(),
+        value: Some(br#"{"subject":"customers.unified-value","version":2,"id":99,"schema":"\"string\"","deleted":false}"#.to_vec()),
+    };
+    reader.apply(&there.key, there.value.as_deref()).unwrap();
+    assert_eq!(
+        reader.delete_version("customers.unified-value", None, false).map(|change| change.answer).map_err(|refusal| refusal.code),
+        Ok(2)
+    );
 }

@@ -5,7 +5,7 @@
 //! the greatest version. Tables that have not come as far as the group (the database was restored from a backup) go on from where they
 //! are.
 
-use clients::postgres::message;
+use clients::postgres::{ActError, message};
 use connect::{ConnectError, Health};
 use rustc_hash::FxHashMap;
 use schemas::{AvroCodec, CustomerConflict, CustomerId, Field, Millis, Registry, UnifiedCustomer, Value, normalise_email, value_subject};
@@ -33,6 +33,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 #[derive(Clone)]
 pub struct Options {
     pub database_url: String,
+    /// What tells this log from others: no two act on a database at once.
+    pub log: String,
 }
 
 /// The sink.
@@ -40,7 +42,7 @@ pub struct Golden {
     log: Log,
     unified: AvroCodec<UnifiedCustomer>,
     conflicts: AvroCodec<CustomerConflict>,
-    database_url: String,
+    options: Options,
     health: watch::Sender<Health>,
     places: Vec<TopicPartition>,
     /// Up to where each is in the tables, as far as it is known.
@@ -94,7 +96,7 @@ impl Golden {
         }
         let follow = log.follow(from(&places, &all)).await.map_err(failed)?;
         let health = watch::Sender::new(Health::Ok);
-        Ok(Golden { log: log.clone(), unified, conflicts, database_url: options.database_url, health, places, next: all, follow, fresh })
+        Ok(Golden { log: log.clone(), unified, conflicts, options, health, places, next: all, follow, fresh })
     }
 
     /// Whether Postgres takes what comes.
@@ -157,7 +159,7 @@ impl Golden {
 
     /// Connects, makes the tables, empties them for a new log, and goes on from where they are.
     async fn begin(&mut self, batch: &mut Batch) -> Result<Result<PgConnection, sqlx::Error>, GoldenError> {
-        let mut db = match open(&self.database_url).await {
+        let mut db = match open(&self.options).await {
             Ok(db) => db,
             Err(error) => return Ok(Err(error)),
         };
@@ -180,7 +182,9 @@ impl Golden {
             Err(error) => return Ok(Err(error)),
         };
         if there.iter().zip(&self.next).any(|(there, next)| there < next) {
-            tracing::warn!("The golden tables are older than what was written to them: they are filled from there on.");
+            tracing::warn!(
+                "The golden tables in Postgres are older than what was written to them (another data folder, or a backup, was here): they are filled from where they are."
+            );
             self.next = there.into_iter().zip(&self.next).map(|(there, next)| there.min(*next)).collect();
             *batch = Batch::default();
             self.follow = self.log.follow(from(&self.places, &self.next)).await.map_err(|error| GoldenError::Log(GROUP, error))?;
@@ -235,10 +239,15 @@ impl Golden {
 }
 
 /// Connects, and makes the tables. One connection: another one may be to a database that was restored meanwhile.
-async fn open(url: &str) -> Result<PgConnection, sqlx::Error> {
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(Duration::from_secs(5)).connect(url).await?;
+async fn open(options: &Options) -> Result<PgConnection, sqlx::Error> {
+    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(5)).connect(&options.database_url).await?;
+    let mut db = pool.acquire().await?.detach();
+    clients::postgres::act(&mut db, &options.log).await.map_err(|error| match error {
+        ActError::Sql(error) => error,
+        another => sqlx::Error::Configuration(another.into()),
+    })?;
     clients::postgres::migrate(&pool).await.map_err(|e| sqlx::Error::Protocol(e.to_string()))?;
-    Ok(pool.acquire().await?.detach())
+    Ok(db)
 }
 
 fn from(places: &[TopicPartition], next: &[i64]) -> Vec<(TopicPartition, i64)> {

@@ -13,6 +13,7 @@ pub fn code(error: &sqlx::Error) -> Option<String> {
 pub fn message(error: &sqlx::Error) -> String {
     match error.as_database_error().and_then(|e| e.try_downcast_ref::<PgDatabaseError>()) {
         Some(db) => format!("{} ({})", db.message(), db.code()),
+        None if matches!(error, sqlx::Error::PoolTimedOut) => "Postgres does not answer, or lets nobody in for long".to_owned(),
         None => error.to_string(),
     }
 }

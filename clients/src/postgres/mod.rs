@@ -21,7 +21,7 @@ pub mod slot;
 pub mod table;
 pub mod trigger;
 
-pub use acting::{Session, act, nobody_acts};
+pub use acting::{ActError, act};
 pub use attach::{AttachError, Attached, attach, detach, migrate, open, prepare};
 pub use config::{ConfigError, TableConfig, literal, quote};
 pub use connect::pool;

@@ -1,7 +1,7 @@
 //! `[kafka]` and `KAFKA_*`: where the brokers are, and how they are talked to.
 
 use super::{Env, file::KafkaFile};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use std::{collections::BTreeMap, fmt, time::Duration};
 use streams::kafka::{GroupProtocol, Log, LogConfig};
 
@@ -24,6 +24,9 @@ const SESSION_TIMEOUT_MS: u64 = 10_000;
 /// After that, it is said what is waited for.
 const SILENT: Duration = Duration::from_secs(2);
 
+/// How long a command waits.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// A cluster that the log is on.
 #[derive(Clone)]
 pub struct Kafka {
@@ -38,7 +41,15 @@ pub struct Kafka {
 }
 
 impl Kafka {
-    /// Reaches the brokers.
+    /// Reaches the brokers for a command, for which somebody waits.
+    pub async fn reach(&self, application_id: &str) -> anyhow::Result<Log> {
+        let reached = tokio::time::timeout(PATIENCE, self.connect(application_id)).await;
+        reached.unwrap_or_else(|_| {
+            Err(anyhow!("KAFKA_BOOTSTRAP_SERVERS: no broker answers at {} within {PATIENCE:?}", self.bootstrap_servers))
+        })
+    }
+
+    /// Reaches the brokers, waiting for them as long as the log does.
     pub async fn connect(&self, application_id: &str) -> anyhow::Result<Log> {
         let mut reached = LogConfig::new(application_id, &self.bootstrap_servers);
         reached.client.clone_from(&self.client);

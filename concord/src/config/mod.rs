@@ -296,7 +296,7 @@ fn check_system(at: &str, block: file::SystemFile, env: &Env, need: Need, wrong:
             let options = match api_key {
                 None if need == Need::Shape => None,
                 None => {
-                    wrong.push(format!("{prefix}_API_KEY: missing for {at} (./start.sh without one uses the sandbox)"));
+                    wrong.push(format!("{prefix}_API_KEY: missing for {at} (./start.sh without one uses the sandbox; commands beside it take its settings by `. .concord/env`)"));
                     None
                 }
                 Some(key) => match Options::new(key, &api_base) {

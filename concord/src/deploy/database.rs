@@ -4,6 +4,7 @@ use super::plan::{State, Step};
 use crate::{
     config::{Config, Kind},
     reader::Reader,
+    run::began::BEGAN,
 };
 use anyhow::{Context, bail};
 use clients::postgres::{self, Drift, Table, TableConfig, TableError, acting};
@@ -27,10 +28,20 @@ pub fn pool(config: &Config) -> anyhow::Result<PgPool> {
     postgres::pool(&url, 2).map_err(sql)
 }
 
-pub async fn plan(config: &Config) -> anyhow::Result<Vec<Step>> {
+/// `log`: the one at hand, if there is one yet.
+pub async fn plan(config: &Config, log: Option<&Reader>) -> anyhow::Result<Vec<Step>> {
     let Some((name, table)) = product(config) else { return Ok(Vec::new()) };
+    let began = match log {
+        Some(log) => cursor(log, BEGAN).await?,
+        None => None,
+    };
     let pool = pool(config)?;
     let mut db = pool.acquire().await.map_err(sql)?;
+    let others = acting::others(&mut db, &began.unwrap_or_default()).await.map_err(sql)?;
+    if !others.is_empty() {
+        let refused = State::Refused(acting::ActError::Another(others).to_string());
+        return Ok(vec![Step::new("postgres", "database", refused)]);
+    }
     let drift = postgres::drift(&mut db, name, table).await.with_context(|| format!("{name}: looking at {}", table.table))?;
     Ok(steps(&drift, table))
 }
@@ -106,8 +117,7 @@ impl<'a> Product<'a> {
     /// Sees to it that nobody works with it from now on.
     pub async fn hold(&mut self) -> anyhow::Result<()> {
         let Err(acting) = acting::nobody_acts(&mut self.db).await.map_err(sql)? else { return Ok(()) };
-        let who: Vec<String> = acting.iter().map(|it| format!("Postgres' backend {}, connected from {}", it.pid, it.address)).collect();
-        bail!("Concord is running with this database ({}); stop it first. Nothing was taken away", who.join("; "));
+        bail!("Concord is running with this database ({}); stop it first. Nothing was taken away", acting::told(&acting));
     }
 
     pub async fn remove(mut self) -> anyhow::Result<()> {

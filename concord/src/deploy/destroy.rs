@@ -7,7 +7,7 @@ use super::{
     log::{FILE, open},
     removal::Removal,
 };
-use crate::{config::Config, reader::Reader, stdout};
+use crate::{config::Config, stdout};
 use anyhow::{Context, bail};
 use std::{
     io::{BufRead, IsTerminal, Write},
@@ -25,8 +25,7 @@ pub async fn run(config: &Config, yes: bool, allow: &[Allow]) -> anyhow::Result<
     if let Some(product) = &mut product
         && !allow.contains(&Allow::OtherLog)
     {
-        let reader = if on_brokers.is_some() || log.exists() { Some(Reader::open(config).await?) } else { None };
-        product.is_of(reader.as_ref()).await?;
+        product.is_of(super::at_hand(config).await?.as_ref()).await?;
     }
     let mut going = Vec::new();
     let mut kept = Vec::new();

@@ -16,7 +16,7 @@ pub struct Brokers {
 
 impl Brokers {
     pub async fn reach(config: &Config, kafka: &Kafka) -> anyhow::Result<Brokers> {
-        Ok(Brokers { log: kafka.connect(&config.application_id).await? })
+        Ok(Brokers { log: kafka.reach(&config.application_id).await? })
     }
 
     /// What is there: topics, and the registry that the log keeps.

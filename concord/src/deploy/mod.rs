@@ -19,6 +19,7 @@ mod topics;
 use crate::{
     config::{Config, Env, Need, Overrides},
     exit::Exit,
+    reader::Reader,
     stdout,
 };
 use clap::{Args, ValueEnum};
@@ -58,6 +59,14 @@ pub enum Allow {
     OtherLog,
 }
 
+/// The log that the configuration names, if there is one yet.
+async fn at_hand(config: &Config) -> anyhow::Result<Option<Reader>> {
+    match config.kafka.is_some() || config.data_dir.join(log::FILE).exists() {
+        true => Reader::open(config).await.map(Some),
+        false => Ok(None),
+    }
+}
+
 pub async fn run(args: Deploy, overrides: &Overrides, env: &Env) -> anyhow::Result<bool> {
     let config = Config::load(overrides, env, Need::Everything)?;
     if args.destroy {
@@ -74,7 +83,7 @@ pub async fn run(args: Deploy, overrides: &Overrides, env: &Env) -> anyhow::Resu
     let wanted = topics::wanted(&config);
     let in_topics = topics::steps(&wanted, &there, config.kafka.as_ref(), &args.allow);
     let in_registry = schemas::plan(&config, &registry).await?;
-    let in_database = database::plan(&config).await?;
+    let in_database = database::plan(&config, at_hand(&config).await?.as_ref()).await?;
     let ksqldb = match &config.ksqldb {
         Some(ksqldb) => Some(ksqldb::Deployment::look(ksqldb).await?),
         None => None,

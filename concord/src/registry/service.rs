@@ -17,6 +17,8 @@ const WRITER: &str = "schemas";
 const ATTEMPTS: u32 = 20;
 /// Longest pause before that.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a client is let wait; then it is told to ask again.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Before a topic that could not be read is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Records of the topic that are taken in at once.
@@ -68,7 +70,8 @@ impl Service {
     {
         let inner = self.inner.clone();
         let done = tokio::spawn(async move { inner.change(decide).await });
-        done.await.unwrap_or_else(|panic| Err(store(panic)))
+        let done = tokio::time::timeout(PATIENCE, done).await.map_err(|_| store("it takes longer than whoever asks waits"))?;
+        done.unwrap_or_else(|panic| Err(store(panic)))
     }
 
     /// Takes in what other processes write, until `stop` or as long as the log can be read.

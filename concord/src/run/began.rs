@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use streams::Log;
 
 /// What is kept, in milliseconds since 1970: no customer is written to so often that its numbers reach those of the next log.
-const BEGAN: &str = "log.began";
+pub const BEGAN: &str = "log.began";
 
 /// The log's number; a log that has none gets one.
 pub async fn number(log: &Log) -> anyhow::Result<i64> {

@@ -95,6 +95,11 @@ impl Engine {
         Ok(Engine { log, registry, schemas, customers, application_id: config.application_id.clone(), streams, caught_up })
     }
 
+    /// What tells this log from others.
+    pub fn log_name(&self) -> String {
+        self.customers.first_number.to_string()
+    }
+
     /// No other process works on this log.
     pub fn is_alone(&self) -> bool {
         matches!(self.log, Log::Embedded(_))

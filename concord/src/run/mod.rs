@@ -3,7 +3,7 @@
 //! Sources stop first; what is under way is finished by the runners and sinks; the log closes last. Whatever is not finished by
 //! the deadline is done after the next start: nothing depends on a clean end.
 
-mod began;
+pub mod began;
 mod engine;
 mod metrics;
 mod owned;

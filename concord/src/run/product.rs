@@ -93,7 +93,7 @@ pub fn table(
     engine: &Engine,
     parts: &mut Parts,
 ) -> (ProductWork, Acting) {
-    let (url, table) = (database.url.clone(), table.clone());
+    let (url, table, log) = (database.url.clone(), table.clone(), engine.log_name());
     let work = ProductWork {
         registry: engine.registry.clone(),
         source: source::Options {
@@ -101,8 +101,9 @@ pub fn table(
             database_url: url.clone(),
             table: table.clone(),
             application_id: database.application_id.clone(),
+            log: log.clone(),
         },
-        sink: (system.mode == Mode::Sync).then(|| sink::Options { system: name.clone(), database_url: url, table }),
+        sink: (system.mode == Mode::Sync).then(|| sink::Options { system: name.clone(), database_url: url, table, log }),
         walk_reason: engine.customers.walk_reason(name),
         noticing: Watched::default(),
         writing: Watched::default(),
@@ -175,7 +176,7 @@ pub fn golden_tables(database: &Database, engine: &Engine, parts: &mut Parts) ->
     let (acting, watched) = (Acting::default(), Watched::default());
     let (here, look) = (acting.clone(), watched.clone());
     parts.add("golden tables", move || here.elsewhere().unwrap_or_else(|| look.part()));
-    let made = golden::Options { database_url: database.url.clone() };
+    let made = golden::Options { database_url: database.url.clone(), log: engine.log_name() };
     (GoldenWork { registry: engine.registry.clone(), made, watched }, acting)
 }
 

@@ -91,11 +91,16 @@ fn compare<'a>(old: &'a Entry, new: &'a Entry) -> Compared<'a> {
     let changes = changes(old.schema(), new.schema());
     let verdict = Verdict::of(&latest, new, None);
     let what = match changes.is_empty() {
-        true if old.schema().text() == new.schema().text() => What::Same,
+        true if json_of(old) == json_of(new) => What::Same,
         true => What::Text(verdict),
         false => What::Changed(changes, verdict),
     };
     Compared { name: &new.name, what }
+}
+
+/// Without white space and the order of attributes: a registry has an order of its own.
+fn json_of(entry: &Entry) -> Option<Json> {
+    serde_json::from_str(entry.schema().text()).ok()
 }
 
 impl Compared<'_> {

@@ -3,7 +3,7 @@
 use crate::world::{Plan, World};
 use schemas::{Registry, SchemaRecord};
 use serde_json::Value as Json;
-use std::time::Duration;
+use std::{net::TcpListener, process::Stdio, time::Duration};
 use streams::{
     ProducerRecord,
     embedded::{Append, Log, Options, TopicConfig},
@@ -88,6 +88,22 @@ async fn end_to_end_a_deployment_does_all_then_nothing_and_finds_every_drift() {
     assert!(code == 1 && err.contains("running with this database (Postgres' backend "), "{err}");
     assert!(schema_is_there(&world).await);
     world.sql("insert into public.customers (id, name) values ('ada', 'Ada')").await;
+    let golden = async |w: &World| w.rows("select 1 from concord.customers where name = 'Ada'").await.len() == 1;
+    world.until("ada is golden", async |w: &World| golden(w).await).await;
+    // A second Concord, with a log of its own, leaves the database alone.
+    let folder = elsewhere.to_str().unwrap();
+    let (code, out, err) = run(&world, &["--dry-run", "--data-dir", folder]);
+    assert!(code == 1 && out.contains("REFUSED postgres  database: another Concord, with another log"), "{out} {err}");
+    let at = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap().to_string();
+    let mut second = world.command();
+    second.args(["run", "--data-dir", folder, "--listen", &at]).env("CONCORD_REGISTRY_LISTEN", "off");
+    let mut second = second.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let url = format!("http://{at}");
+    let paused = async |w: &World| w.run(&["status", "--url", &url]).1.matches("another Concord").count() == 3;
+    world.until("its source, its sink and its golden tables say so", async |w: &World| paused(w).await).await;
+    second.kill().unwrap();
+    second.wait().unwrap();
+    assert!(golden(&world).await && world.run(&["status"]).0, "the first one goes on");
     assert!(world.terminate().1);
     assert_eq!(drift(&world), []);
 

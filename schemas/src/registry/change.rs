@@ -121,10 +121,24 @@ impl State {
         }
     }
 
-    /// What Concord writes with is not taken from under it, whichever process is asked.
-    fn deletable(&self, subject: &str) -> Result<Mode, Refusal> {
-        let mut versions = self.subjects.get(subject).into_iter().flat_map(|s| s.versions.values());
-        if is_named_as_concords(subject) && versions.any(|version| self.parsed(&version.schema).is_ok_and(|it| is_concords(&it))) {
+    /// Whether Concord writes with some of the versions, whichever process is asked.
+    fn is_concords(&self, subject: &str, among: impl Fn(i32) -> bool) -> bool {
+        let mut versions = self.subjects.get(subject).into_iter().flat_map(|s| &s.versions).filter(|(number, _)| among(**number));
+        is_named_as_concords(subject) && versions.any(|(_, version)| self.parsed(&version.schema).is_ok_and(|it| is_concords(&it)))
+    }
+
+    /// What a new version must be able to do. Where Concord writes, it goes by the latest: one that has nothing to do with the others
+    /// would make other things of its records.
+    fn level_held(&self, subject: &str) -> Compatibility {
+        match self.level_of(subject) {
+            Compatibility::None if self.is_concords(subject, |_| true) => Compatibility::Full,
+            level => level,
+        }
+    }
+
+    /// What Concord writes with is not taken from under it: none of these versions is its own.
+    fn deletable(&self, subject: &str, versions: impl Fn(i32) -> bool) -> Result<Mode, Refusal> {
+        if self.is_concords(subject, versions) {
             return Err(Refusal::not_permitted(format!(
                 "Concord itself writes with the schemas of subject {subject}; they cannot be deleted."
             )));
@@ -156,7 +170,7 @@ impl State {
             return Ok(Change { answer, records: Vec::new() });
         }
         if mode != Mode::Import {
-            let level = self.level_of(subject);
+            let level = self.level_held(subject);
             if let Some((version, found)) = self.misfit(level, &self.live(subject), &understood.schema) {
                 return Err(Refusal::incompatible(subject, &messages(level, version, &found)));
             }
@@ -203,7 +217,7 @@ impl State {
     }
 
     fn delete_subject(&self, subject: &str, permanent: bool) -> Result<Change<Vec<i32>>, Refusal> {
-        self.deletable(subject)?;
+        self.deletable(subject, |_| true)?;
         let found = self.subject(subject, true).ok_or_else(|| Refusal::no_subject(subject))?;
         if !permanent && found.live().next().is_none() {
             return Err(Refusal::subject_soft_deleted(subject));
@@ -236,7 +250,7 @@ impl State {
         let found = self.subject(subject, true).ok_or_else(|| Refusal::no_subject(subject))?;
         let number = version.or_else(|| found.live().next_back().map(|(number, _)| number)).ok_or_else(|| Refusal::no_version(-1))?;
         let version = found.versions.get(&number).ok_or_else(|| Refusal::no_version(number))?;
-        self.deletable(subject)?;
+        self.deletable(subject, |version| version == number)?;
         match (permanent, version.deleted) {
             (false, true) => return Err(Refusal::version_soft_deleted(subject, number)),
             (true, false) => return Err(Refusal::version_not_soft_deleted(subject, number)),

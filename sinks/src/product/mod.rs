@@ -16,7 +16,7 @@ mod statements;
 pub mod verdict;
 pub mod writer;
 
-use clients::postgres::{self, AttachError, TableConfig};
+use clients::postgres::{self, ActError, AttachError, TableConfig};
 use connect::{ConnectError, Cursors, Health, SourceError, topics};
 use job::Job;
 use queue::{Place, Queue, Turn};
@@ -37,8 +37,8 @@ const BATCH: usize = 2_000;
 const HELD: usize = 20_000;
 /// When a row that somebody has locked is tried again.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
-/// How long a dead letter is kept.
-const DEAD_LETTERS: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a dead letter is kept, as the other connectors keep theirs.
+const DEAD_LETTERS: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How long a decided write stays in the fence: longer than its request stays in its topic.
 const FENCE: &str = "60 days";
 
@@ -48,6 +48,8 @@ pub struct Options {
     pub system: System,
     pub database_url: String,
     pub table: TableConfig,
+    /// What tells this log from others: no two act on a database at once.
+    pub log: String,
 }
 
 /// The cursor that has the log's name, as `concord.products` has it.
@@ -70,6 +72,8 @@ pub struct Sink {
 /// Why a connection's work ended.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
+    #[error(transparent)]
+    Act(#[from] ActError),
     #[error(transparent)]
     Attach(#[from] AttachError),
     #[error("{}", postgres::message(.0))]
@@ -131,15 +135,20 @@ impl Sink {
     /// Works over one connection until it fails.
     async fn serve(&self, shutdown: &CancellationToken, pause: &mut Duration) -> Result<(), Trouble> {
         let pool = postgres::pool(&self.options.database_url, 2)?;
-        let attached = tokio::select! {
-            attached = postgres::open(&pool, &self.options.system, &self.options.table) => attached?,
+        let attaching = async {
+            let mut db = pool.connect_options().connect().await?;
+            postgres::act(&mut db, &self.options.log).await?;
+            Ok::<_, Trouble>((db, postgres::open(&pool, &self.options.system, &self.options.table).await?))
+        };
+        let (db, attached) = tokio::select! {
+            attached = attaching => attached?,
             () = shutdown.cancelled() => return Ok(()),
         };
         let mut one = pool.acquire().await?;
         self.own_fence(&mut one).await?;
         drop(one);
         pool.close().await;
-        let mut writer = Writer::new(pool.connect_options().connect().await?, &self.options.system, attached).await?;
+        let mut writer = Writer::new(db, &self.options.system, attached).await?;
         let mut queue = Queue::default();
         let mut from = Vec::with_capacity(self.requests.len());
         for tp in &self.requests {

@@ -52,13 +52,23 @@ impl Circle {
         self.stop = CancellationToken::new();
         let cursors = Cursors::open(&self.log.clone().into()).await.unwrap();
         let (url, table) = (self.postgres.url(), accounts());
-        let options =
-            source::Options { system: system(), database_url: url.clone(), table: table.clone(), application_id: "concord".into() };
+        let options = source::Options {
+            system: system(),
+            database_url: url.clone(),
+            table: table.clone(),
+            application_id: "concord".into(),
+            log: "1".into(),
+        };
         let source = source::Source::new(&self.log.clone().into(), &self.registry, &cursors, options).unwrap();
         let mut backfill = source.backfill();
-        let sink = Sink::new(&self.log.clone().into(), &self.registry, &cursors, Options { system: system(), database_url: url, table })
-            .await
-            .unwrap();
+        let sink = Sink::new(
+            &self.log.clone().into(),
+            &self.registry,
+            &cursors,
+            Options { system: system(), database_url: url, table, log: "1".into() },
+        )
+        .await
+        .unwrap();
         self.health = Some(sink.health());
         let (a, b) = (self.stop.clone(), self.stop.clone());
         self.tasks.push(tokio::spawn(async move { source.run(a).await.unwrap() }));

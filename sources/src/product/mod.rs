@@ -14,7 +14,7 @@ mod survey;
 pub mod sweep;
 mod take;
 
-use clients::postgres::{self, AttachError, TableConfig};
+use clients::postgres::{self, ActError, AttachError, TableConfig};
 use connect::{ConnectError, Cursors, Health, SourceError, topics};
 use schemas::{AvroCodec, Registry, SourceCustomer, System, value_subject};
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub struct Options {
     pub table: TableConfig,
     /// The group of the topology that reads `customers.<product>`: a backfill never runs far ahead of it.
     pub application_id: String,
+    /// What tells this log from others: no two act on a database at once.
+    pub log: String,
 }
 
 /// How far the first backfill is.
@@ -79,6 +81,8 @@ fn backfill_cursor(system: &System) -> String {
 /// Why the work over a connection ended.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
+    #[error(transparent)]
+    Act(#[from] ActError),
     #[error(transparent)]
     Attach(#[from] AttachError),
     #[error("{}", postgres::message(.0))]
@@ -165,7 +169,7 @@ impl Source {
         let pool = postgres::pool(&self.options.database_url, 4)?;
         let mut acting = pool.acquire().await?;
         let attaching = async {
-            postgres::act(&mut acting).await?;
+            postgres::act(&mut acting, &self.options.log).await?;
             Ok::<_, Trouble>(postgres::open(&pool, &self.options.system, &self.options.table).await?)
         };
         let attached = tokio::select! {

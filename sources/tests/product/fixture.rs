@@ -83,7 +83,8 @@ impl World {
     }
 
     pub async fn start_on(&self, table: TableConfig) -> Running {
-        let options = Options { system: system(), database_url: self.postgres.url(), table, application_id: "concord".into() };
+        let options =
+            Options { system: system(), database_url: self.postgres.url(), table, application_id: "concord".into(), log: "1".into() };
         let log = self.log.clone().into();
         let source = Source::new(&log, &self.registry, &Cursors::open(&log).await.unwrap(), options).unwrap();
         let (health, backfill, stop) = (source.health(), source.backfill(), CancellationToken::new());
