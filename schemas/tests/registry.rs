@@ -144,7 +144,7 @@ fn what_concord_writes_with_is_not_deleted_by_a_registry_that_only_read_of_it() 
         ..Proposal::default()
     };
     let proposed = |subject: &str| reader.propose(subject, &foreign, false).map(|change| change.records).map_err(|refusal| refusal.code);
-    assert_eq!(proposed("customers.unified-value"), Err(409));
+    assert_eq!(proposed("customers.unified-value"), Err(40901));
     assert!(proposed("customers.mine-value").is_ok());
     let there = SchemaRecord {
         key: br#"{"keytype":"SCHEMA","subject":"customers.unified-value","version":2,"magic":1}"#.to_vec(),
