@@ -2,23 +2,25 @@
 
 use std::collections::VecDeque;
 
-use streams::embedded::{Append, Log, LogError};
-use tokio::{runtime::Runtime, task::JoinHandle};
+use streams::{
+    Log,
+    embedded::{Append, LogError},
+};
+use tokio::{runtime::Handle, task::JoinHandle};
 
 /// Appends that may wait for their commit.
 const UNDER_WAY: usize = 4;
 
 pub struct Feed {
     log: Log,
-    /// One worker, so that appends are queued in the order in which they were sent.
-    runtime: Runtime,
+    /// Of one worker, so that appends are queued in the order in which they were sent.
+    runtime: Handle,
     under_way: VecDeque<JoinHandle<Result<Vec<i64>, LogError>>>,
 }
 
 impl Feed {
-    pub fn new(log: Log) -> anyhow::Result<Feed> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build()?;
-        Ok(Feed { log, runtime, under_way: VecDeque::new() })
+    pub fn new(log: impl Into<Log>, runtime: Handle) -> Feed {
+        Feed { log: log.into(), runtime, under_way: VecDeque::new() }
     }
 
     /// Queues an append; waits while enough are under way.
@@ -41,4 +43,9 @@ impl Feed {
         }
         Ok(())
     }
+}
+
+/// The runtime of a feed.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?)
 }

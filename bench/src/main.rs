@@ -9,6 +9,7 @@ mod allocator;
 #[path = "../../streams/tests/kafka_support/broker.rs"]
 mod broker;
 mod feed;
+mod kafka_clients;
 mod kafka_merge;
 mod latency;
 mod merge;
@@ -20,7 +21,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     about = "Benchmarks of Concord",
-    after_help = "Examples:\n  cargo run --release -p bench -- topology\n  cargo run --release -p bench -- merge --records 1000000\n  ./scripts/kafka.sh && cargo run --release -p bench -- kafka-merge\n  cargo build --release -p concord && cargo run --release -p bench -- latency\n  ./scripts/kafka.sh && cargo run --release -p bench -- latency --kafka"
+    after_help = "Examples:\n  cargo run --release -p bench -- topology\n  cargo run --release -p bench -- merge --records 1000000\n  ./scripts/kafka.sh && cargo run --release -p bench -- kafka-merge\n  ./scripts/kafka.sh && cargo run --release -p bench -- topology --kafka\n  cargo build --release -p concord && cargo run --release -p bench -- latency\n  ./scripts/kafka.sh && cargo run --release -p bench -- latency --kafka"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -29,15 +30,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Source records a second through the full customer topology, two systems, every commit on disk
+    /// Source records a second through the full customer topology, two systems: on the embedded log, every commit on disk, or on Apache Kafka
     Topology(topology_bench::Args),
     /// The same for a one-stage merge: two inputs, keyed by e-mail, field by field, unchanged dropped
     Merge(merge::Args),
     /// The same merge on Apache Kafka, exactly once, beside a bare copy through librdkafka; each client is a process of its own
     KafkaMerge(kafka_merge::Args),
-    /// A client of `kafka-merge`
+    /// A client of `kafka-merge` and `topology --kafka`
     #[command(hide = true)]
-    KafkaClient(kafka_merge::ClientArgs),
+    KafkaClient(kafka_clients::ClientArgs),
     /// How long an edit takes to the other side, both ways, with the real binary
     Latency(latency::Args),
 }
@@ -48,7 +49,7 @@ fn main() -> anyhow::Result<()> {
         Command::Topology(args) => topology_bench::run(&args),
         Command::Merge(args) => merge::run(&args),
         Command::KafkaMerge(args) => kafka_merge::run(&args),
-        Command::KafkaClient(args) => kafka_merge::run_client(&args),
+        Command::KafkaClient(args) => kafka_clients::run(&args),
         Command::Latency(args) => latency::run(&args),
     }
 }

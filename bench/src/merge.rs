@@ -1,7 +1,10 @@
 //! A one-stage merge on the embedded log: two inputs keyed by e-mail, the last writer of each field wins, unchanged is dropped,
 //! one output. Beside it the bare log in the same run: the same inputs appended in the same batches, and nothing else.
 
-use crate::{feed::Feed, process};
+use crate::{
+    feed::{self, Feed},
+    process,
+};
 use schemas::{AvroCodec, CustomerFields, Registry, SourceCustomer};
 use std::time::{Duration, Instant};
 use streams::{
@@ -118,7 +121,8 @@ fn open(folder: &std::path::Path, partitions: i32) -> anyhow::Result<Log> {
 /// Appends all inputs; how long that took.
 fn feed(log: &Log, codec: &AvroCodec<SourceCustomer>, args: &Args) -> anyhow::Result<Duration> {
     let started = Instant::now();
-    let mut feed = Feed::new(log.clone())?;
+    let runtime = feed::runtime()?;
+    let mut feed = Feed::new(log.clone(), runtime.handle().clone());
     let mut key = 0;
     for first in (0..args.records).step_by(BATCH) {
         let mut batch = Vec::with_capacity(BATCH);

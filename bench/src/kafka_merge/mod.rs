@@ -5,18 +5,19 @@
 //! from the beginning, and every output is read back and checked. With `--kafka-streams` the same merge on Kafka Streams runs too
 //! (bench/kafka-streams), with its defaults and as well tuned as we know how.
 
-mod client;
 mod topics;
-mod watch;
 
-use crate::{broker, process};
+use crate::{
+    broker,
+    kafka_clients::{
+        CODEC, Role, Settings,
+        watch::{self, Client, Pace},
+    },
+    process,
+};
 use schemas::{Registry, SourceCustomer};
-use std::{path::Path, time::Duration};
+use std::path::Path;
 use topics::{Outputs, Topics};
-use watch::{Client, Pace};
-
-use client::Role;
-pub use client::{ClientArgs, run as run_client};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
@@ -40,17 +41,14 @@ pub struct Args {
     kafka_streams: bool,
 }
 
-const CODEC: &str = "customers.bench-value";
+impl Args {
+    fn settings(&self) -> Settings {
+        Settings { threads: self.threads, commit: self.commit }
+    }
+}
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    anyhow::ensure!(args.keys > 0 && args.records.is_multiple_of(args.keys), "--records must be a multiple of --keys");
-    let codec = Registry::new().codec::<SourceCustomer>(CODEC)?;
-    let topics = Topics::new(broker::bootstrap(), args.clone(), codec)?;
-    topics.fill()?;
-    println!(
-        "one-stage merge on Kafka, two inputs, {} records over {} keys, {} partitions, {} threads, commit every {} ms, exactly once",
-        args.records, args.keys, args.partitions, args.threads, args.commit
-    );
+    let topics = filled(args)?;
     for round in 1..=args.rounds {
         println!("round {round}");
         bare(&topics, args, round)?;
@@ -63,30 +61,50 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn bare(topics: &Topics, args: &Args, round: usize) -> anyhow::Result<()> {
+/// One round with one stream thread, for another bench to be compared with: the bare copy, and the merge.
+pub fn one_round(records: usize, commit: u64) -> anyhow::Result<[Pace; 2]> {
+    let args = Args { records, keys: records / 2, partitions: 2, threads: 1, commit, rounds: 1, kafka_streams: false };
+    let topics = filled(&args)?;
+    Ok([bare(&topics, &args, 1)?, merge(Role::Driver, &topics, &args, 1)?])
+}
+
+/// Writes the inputs.
+fn filled(args: &Args) -> anyhow::Result<Topics> {
+    anyhow::ensure!(args.keys > 0 && args.records.is_multiple_of(args.keys), "--records must be a multiple of --keys");
+    let codec = Registry::new().codec::<SourceCustomer>(CODEC)?;
+    let topics = Topics::new(broker::bootstrap(), args.clone(), codec)?;
+    topics.fill()?;
+    println!(
+        "one-stage merge on Kafka, two inputs, {} records over {} keys, {} partitions, {} threads, commit every {} ms, exactly once",
+        args.records, args.keys, args.partitions, args.threads, args.commit
+    );
+    Ok(topics)
+}
+
+fn bare(topics: &Topics, args: &Args, round: usize) -> anyhow::Result<Pace> {
     let name = topics.name(&format!("bare-{round}"));
     topics.create(&[&name])?;
     let folder = tempfile::tempdir()?;
-    let client = Client::start(Role::Bare, topics, args, &name, folder.path())?;
-    let pace = watch::pace(&client, topics, &name)?;
+    let client = Client::start(Role::Bare, &topics.for_clients(), args.settings(), &name, folder.path())?;
+    let pace = watch::pace(&client, &topics.for_clients(), &name)?;
     let memory = client.peak_resident_mb();
     client.stop()?;
-    print(Role::Bare.title(), &pace, memory);
+    pace.print(Role::Bare.title(), memory);
     let copied = topics.count(&name)?;
     anyhow::ensure!(copied == args.records, "{copied} records were copied");
-    Ok(())
+    Ok(pace)
 }
 
-fn merge(role: Role, topics: &Topics, args: &Args, round: usize) -> anyhow::Result<()> {
+fn merge(role: Role, topics: &Topics, args: &Args, round: usize) -> anyhow::Result<Pace> {
     let name = topics.name(&format!("{role:?}-{round}"));
     topics.create(&[&name])?;
     let folder = tempfile::tempdir()?;
-    let start = || Client::start(role, topics, args, &name, folder.path());
+    let start = || Client::start(role, &topics.for_clients(), args.settings(), &name, folder.path());
     let client = start()?;
-    let pace = watch::pace(&client, topics, &name)?;
+    let pace = watch::pace(&client, &topics.for_clients(), &name)?;
     let memory = client.peak_resident_mb();
     client.stop()?;
-    print(role.title(), &pace, memory);
+    pace.print(role.title(), memory);
     println!("    state on disk    {:>9.0} MB", process::folder_mb(folder.path()));
     let mut outputs = Outputs::new(args);
     topics.read_on(&name, &mut outputs)?;
@@ -107,24 +125,12 @@ fn merge(role: Role, topics: &Topics, args: &Args, round: usize) -> anyhow::Resu
     // Older edits change nothing where the state is whole.
     let outputs_before = outputs.count;
     topics.write_stale()?;
-    watch::until_committed(&client, topics, &name)?;
+    watch::until_committed(&client, &topics.for_clients(), &name)?;
     client.stop()?;
     topics.read_on(&name, &mut outputs)?;
     anyhow::ensure!(outputs.count == outputs_before, "after restoring, {} older edits came through", outputs.count - outputs_before);
     println!("    verified         {:>9} keys, each with its last value, also after restoring", args.keys);
-    Ok(())
-}
-
-fn print(what: &str, pace: &Pace, memory: f64) {
-    println!("  {what}");
-    println!(
-        "    records/s        {:>9.0}   ({} in {:.1} s)",
-        pace.records as f64 / pace.time.as_secs_f64(),
-        pace.records,
-        pace.time.as_secs_f64()
-    );
-    println!("    client CPU       {:>9.2} s per million records", pace.cpu.as_secs_f64() * 1e6 / pace.records as f64);
-    println!("    peak resident    {memory:>9.0} MB");
+    Ok(pace)
 }
 
 fn remove(folder: &Path) -> std::io::Result<()> {
@@ -133,6 +139,3 @@ fn remove(folder: &Path) -> std::io::Result<()> {
     }
     Ok(())
 }
-
-/// Nothing that is waited for takes longer.
-const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,7 +1,10 @@
 //! The topics of a run: inputs in, outputs out.
 
 use super::Args;
-use crate::merge::{INPUTS, customer};
+use crate::{
+    kafka_clients::Inputs,
+    merge::{INPUTS, customer},
+};
 use anyhow::Context;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -19,7 +22,7 @@ const CALL: Duration = Duration::from_secs(20);
 const STALE_EVERY: usize = 100;
 
 pub struct Topics {
-    pub servers: String,
+    servers: String,
     /// No other run on the same broker has it.
     run: String,
     args: Args,
@@ -64,11 +67,12 @@ impl Topics {
         INPUTS.map(|input| self.name(input))
     }
 
-    pub fn partitions(&self) -> i32 {
-        self.args.partitions
+    /// What the clients read.
+    pub fn for_clients(&self) -> Inputs {
+        Inputs { servers: self.servers.clone(), topics: self.inputs().into(), partitions: self.args.partitions }
     }
 
-    pub fn client(&self) -> ClientConfig {
+    fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.servers);
         config

@@ -1,7 +1,12 @@
-//! The clients, each run in a process of its own: it says "starting" and "running", and ends with its standard input.
+//! Clients of Apache Kafka, each run in a process of its own: it says "starting" and "running", and ends with its standard input. Another
+//! process watches it from outside ([`watch`]).
 
-use super::CODEC;
-use crate::merge::{Avro, topology};
+pub mod watch;
+
+use crate::{
+    merge::{Avro, topology},
+    topology_bench,
+};
 use anyhow::Context;
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
@@ -21,7 +26,33 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use streams::kafka::{KafkaStreams, KafkaStreamsConfig, State};
+use streams::{
+    TaskConfig, Topology,
+    kafka::{KafkaStreams, KafkaStreamsConfig, State},
+};
+
+/// The subject of what is merged and copied.
+pub const CODEC: &str = "customers.bench-value";
+
+/// Where a client reads.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    pub servers: String,
+    pub topics: Vec<String>,
+    /// Of each topic.
+    pub partitions: i32,
+}
+
+/// How a client works.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Settings {
+    /// Stream threads
+    #[arg(long)]
+    pub threads: usize,
+    /// Commit interval in milliseconds
+    #[arg(long)]
+    pub commit: u64,
+}
 
 #[derive(Debug, clap::Args)]
 pub struct ClientArgs {
@@ -36,16 +67,16 @@ pub struct ClientArgs {
     input: Vec<String>,
     #[arg(long)]
     state: PathBuf,
-    #[arg(long)]
-    threads: usize,
-    #[arg(long)]
-    commit: u64,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Role {
     /// The merge on the driver for Kafka
     Driver,
+    /// The customer topology on the driver for Kafka
+    Topology,
     /// A copy of the inputs, one thread
     Bare,
     /// The merge on Kafka Streams: no record cache, the collector that needs least
@@ -58,6 +89,7 @@ impl Role {
     pub fn title(self) -> &'static str {
         match self {
             Role::Driver => "merge",
+            Role::Topology => "customer topology",
             Role::Bare => "bare copy",
             Role::KafkaStreamsTuned => "Kafka Streams, tuned",
             Role::KafkaStreams => "Kafka Streams, defaults",
@@ -79,6 +111,7 @@ impl Role {
         };
         Ok(match self {
             Role::Driver => ours("driver")?,
+            Role::Topology => ours("topology")?,
             Role::Bare => ours("bare")?,
             Role::KafkaStreamsTuned => java(&["-Xmx512m", "-XX:+UseSerialGC"], "tuned"),
             Role::KafkaStreams => java(&[], "defaults"),
@@ -91,19 +124,22 @@ const CALL: Duration = Duration::from_secs(20);
 pub fn run(args: &ClientArgs) -> anyhow::Result<()> {
     println!("starting");
     match args.role {
-        Role::Driver => driver(args),
+        Role::Driver => {
+            let avro = Avro(Registry::new().codec::<SourceCustomer>(CODEC)?);
+            driver(args, &topology(&avro, args.input.iter().map(String::as_str), &args.name)?, TaskConfig::default())
+        }
+        Role::Topology => driver(args, &topology_bench::topology()?, topology_bench::task()),
         Role::Bare => bare(args),
         Role::KafkaStreamsTuned | Role::KafkaStreams => anyhow::bail!("that is a program of its own"),
     }
 }
 
-fn driver(args: &ClientArgs) -> anyhow::Result<()> {
-    let avro = Avro(Registry::new().codec::<SourceCustomer>(CODEC)?);
-    let topology = topology(&avro, args.input.iter().map(String::as_str), &args.name)?;
+fn driver(args: &ClientArgs, topology: &Topology, task: TaskConfig) -> anyhow::Result<()> {
     let mut config = KafkaStreamsConfig::new(&args.name, &args.servers, &args.state);
-    config.num_stream_threads = args.threads;
-    config.commit_interval = Duration::from_millis(args.commit);
-    let streams = KafkaStreams::start(&topology, config)?;
+    config.num_stream_threads = args.settings.threads;
+    config.commit_interval = Duration::from_millis(args.settings.commit);
+    config.task = task;
+    let streams = KafkaStreams::start(topology, config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(async { streams.watch_state().wait_for(|state| *state == State::Running).await.map(drop) })?;
     println!("running");
@@ -134,7 +170,7 @@ fn bare(args: &ClientArgs) -> anyhow::Result<()> {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         end.store(true, Ordering::SeqCst);
     });
-    let interval = Duration::from_millis(args.commit);
+    let interval = Duration::from_millis(args.settings.commit);
     let mut next: BTreeMap<(String, i32), i64> = BTreeMap::new();
     let mut started = Instant::now();
     while !ended.load(Ordering::SeqCst) {

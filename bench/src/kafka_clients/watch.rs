@@ -1,10 +1,10 @@
 //! A client's process, watched from outside.
 
-use super::{Args, PATIENCE, client::Role, topics::Topics};
+use super::{Inputs, Role, Settings};
 use crate::process;
 use anyhow::Context;
 use rdkafka::{
-    Offset, TopicPartitionList,
+    ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
 };
 use std::{
@@ -15,6 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Nothing that is waited for takes longer.
+const PATIENCE: Duration = Duration::from_secs(120);
 const CALL: Duration = Duration::from_secs(20);
 const ASK_EVERY: Duration = Duration::from_millis(10);
 
@@ -26,12 +28,12 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn start(role: Role, topics: &Topics, args: &Args, name: &str, state: &Path) -> anyhow::Result<Client> {
+    pub fn start(role: Role, inputs: &Inputs, settings: Settings, name: &str, state: &Path) -> anyhow::Result<Client> {
         let mut child = role
             .program()?
-            .args(["--servers", &topics.servers, "--name", name])
-            .args(["--threads", &args.threads.to_string(), "--commit", &args.commit.to_string()])
-            .args(topics.inputs().iter().flat_map(|input| ["--input", input]))
+            .args(["--servers", &inputs.servers, "--name", name])
+            .args(["--threads", &settings.threads.to_string(), "--commit", &settings.commit.to_string()])
+            .args(inputs.topics.iter().flat_map(|input| ["--input", input]))
             .arg("--state")
             .arg(state)
             .stdin(Stdio::piped())
@@ -43,6 +45,10 @@ impl Client {
 
     fn id(&self) -> String {
         self.child.id().to_string()
+    }
+
+    pub fn cpu_time(&self) -> Duration {
+        process::cpu_time_of(&self.id())
     }
 
     pub fn peak_resident_mb(&self) -> f64 {
@@ -98,13 +104,27 @@ pub struct Pace {
     pub cpu: Duration,
 }
 
+impl Pace {
+    pub fn rate(&self) -> f64 {
+        self.records as f64 / self.time.as_secs_f64()
+    }
+
+    /// The same in words, with the client's memory.
+    pub fn print(&self, what: &str, memory: f64) {
+        println!("  {what}");
+        println!("    records/s        {:>9.0}   ({} in {:.1} s)", self.rate(), self.records, self.time.as_secs_f64());
+        println!("    client CPU       {:>9.2} s per million records", self.cpu.as_secs_f64() * 1e6 / self.records as f64);
+        println!("    peak resident    {memory:>9.0} MB");
+    }
+}
+
 /// Watches a new client until it has committed all inputs.
-pub fn pace(client: &Client, topics: &Topics, group: &str) -> anyhow::Result<Pace> {
-    let progress = Progress::new(topics, group)?;
+pub fn pace(client: &Client, inputs: &Inputs, group: &str) -> anyhow::Result<Pace> {
+    let progress = Progress::new(inputs, group)?;
     let mut first = None;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let (done, now, cpu) = (progress.committed()?, Instant::now(), process::cpu_time_of(&client.id()));
+        let (done, now, cpu) = (progress.committed()?, Instant::now(), client.cpu_time());
         if done > 0 && first.is_none() {
             first = Some((done, now, cpu));
         }
@@ -119,8 +139,8 @@ pub fn pace(client: &Client, topics: &Topics, group: &str) -> anyhow::Result<Pac
 }
 
 /// Waits until a client has committed all inputs.
-pub fn until_committed(client: &Client, topics: &Topics, group: &str) -> anyhow::Result<()> {
-    let progress = Progress::new(topics, group)?;
+pub fn until_committed(client: &Client, inputs: &Inputs, group: &str) -> anyhow::Result<()> {
+    let progress = Progress::new(inputs, group)?;
     let deadline = Instant::now() + PATIENCE;
     while progress.committed()? < progress.end {
         anyhow::ensure!(Instant::now() < deadline, "client {} did not commit in time", client.id());
@@ -138,15 +158,13 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(topics: &Topics, group: &str) -> anyhow::Result<Progress> {
-        let mut config = topics.client();
-        config.set("group.id", group);
-        let consumer: BaseConsumer = config.create()?;
+    fn new(of: &Inputs, group: &str) -> anyhow::Result<Progress> {
+        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &of.servers).set("group.id", group).create()?;
         let (mut inputs, mut end) = (TopicPartitionList::new(), 0);
-        for topic in topics.inputs() {
-            for partition in 0..topics.partitions() {
-                inputs.add_partition(&topic, partition);
-                end += consumer.fetch_watermarks(&topic, partition, CALL)?.1;
+        for topic in &of.topics {
+            for partition in 0..of.partitions {
+                inputs.add_partition(topic, partition);
+                end += consumer.fetch_watermarks(topic, partition, CALL)?.1;
             }
         }
         Ok(Progress { consumer, inputs, end })
