@@ -1,7 +1,7 @@
 //! [`AvroCodec`]: a Rust type to bytes and back, in Confluent's wire format.
 
 use crate::{
-    generic,
+    generic, in_order,
     registry::Registry,
     resolve::resolve,
     schema::Schema,
@@ -60,6 +60,8 @@ struct Inner {
     registry: Registry,
     id: SchemaId,
     schema: Arc<Schema>,
+    /// The type stands as the schema does.
+    in_order: bool,
     /// Schemas that were met in data, other than ours.
     writers: RwLock<FxHashMap<SchemaId, Writer>>,
     /// The size of the value encoded last, for the next one's buffer.
@@ -80,8 +82,8 @@ impl<T> Clone for AvroCodec<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> AvroCodec<T> {
-    pub(crate) fn new(registry: Registry, id: SchemaId, schema: Arc<Schema>) -> Self {
-        let inner = Inner { registry, id, schema, writers: RwLock::default(), size: AtomicUsize::new(128) };
+    pub(crate) fn new(registry: Registry, id: SchemaId, schema: Arc<Schema>, in_order: bool) -> Self {
+        let inner = Inner { registry, id, schema, in_order, writers: RwLock::default(), size: AtomicUsize::new(128) };
         AvroCodec { inner: Arc::new(inner), _type: PhantomData }
     }
 
@@ -100,8 +102,11 @@ impl<T: Serialize + DeserializeOwned> AvroCodec<T> {
 
     /// Appends what [`AvroCodec::encode`] returns. After an error the buffer holds a part of it.
     pub fn encode_into(&self, value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
-        let schema = self.inner.schema.fast().map_err(|e| CodecError::Value(e.to_string()))?;
         bytes.extend_from_slice(&wire::header(self.inner.id));
+        if self.inner.in_order {
+            return in_order::encode(value, bytes).map_err(|e| CodecError::Value(e.to_string()));
+        }
+        let schema = self.inner.schema.fast().map_err(|e| CodecError::Value(e.to_string()))?;
         // Costs nothing: its buffers are for fields in another order than the schema's, which ours never are.
         let mut config = SerializerConfig::new(schema);
         serde_avro_fast::to_datum(value, bytes, &mut config).map_err(|e| CodecError::Value(e.to_string()))?;
@@ -138,6 +143,11 @@ impl<T: Serialize + DeserializeOwned> AvroCodec<T> {
 
     /// Reads a datum that was written with our schema.
     fn datum(&self, id: SchemaId, datum: &[u8]) -> Result<T, CodecError> {
+        if self.inner.in_order
+            && let Ok(value) = in_order::decode(datum)
+        {
+            return Ok(value);
+        }
         let schema = self.inner.schema.fast().map_err(|e| CodecError::Datum { id, reason: e.to_string() })?;
         let mut state = DeserializerState::new(SliceRead::new(datum), schema);
         let value = T::deserialize(state.deserializer()).map_err(|e| CodecError::Datum { id, reason: e.to_string() })?;

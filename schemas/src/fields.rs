@@ -170,13 +170,20 @@ impl From<Option<Address>> for Value {
     }
 }
 
-/// As what it is: nothing, a text or an address (in Avro the union `["null", "string", "Address"]`).
+/// The branches of a value in Avro.
+const BRANCHES: &[&str] = &["null", "string", "Address"];
+
+/// As what it is: nothing, a text or an address (in Avro the union `["null", "string", "Address"]`). Where no schema tells them apart
+/// ([`in_order`](crate::in_order)), as a variant.
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Value::Empty => s.serialize_none(),
-            Value::Text(text) => s.serialize_str(text),
-            Value::Address(address) => address.serialize(s),
+        match (self, s.is_human_readable()) {
+            (Value::Empty, true) => s.serialize_none(),
+            (Value::Text(text), true) => s.serialize_str(text),
+            (Value::Address(address), true) => address.serialize(s),
+            (Value::Empty, false) => s.serialize_unit_variant("Value", 0, BRANCHES[0]),
+            (Value::Text(text), false) => s.serialize_newtype_variant("Value", 1, BRANCHES[1], &**text),
+            (Value::Address(address), false) => s.serialize_newtype_variant("Value", 2, BRANCHES[2], &**address),
         }
     }
 }
@@ -205,7 +212,43 @@ impl<'de> Deserialize<'de> for Value {
                 Address::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Value::from)
             }
         }
-        d.deserialize_any(Any)
+        if d.is_human_readable() { d.deserialize_any(Any) } else { d.deserialize_enum("Value", BRANCHES, Branches) }
+    }
+}
+
+struct Branches;
+
+impl<'de> serde::de::Visitor<'de> for Branches {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nothing, a text or an address")
+    }
+
+    fn visit_enum<A: serde::de::EnumAccess<'de>>(self, data: A) -> Result<Value, A::Error> {
+        struct Text;
+        impl<'de> serde::de::DeserializeSeed<'de> for Text {
+            type Value = Value;
+            fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
+                d.deserialize_str(self)
+            }
+        }
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Value;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+                Ok(Value::from(text))
+            }
+        }
+        use serde::de::VariantAccess;
+        match data.variant::<u32>()? {
+            (0, value) => value.unit_variant().map(|()| Value::Empty),
+            (1, value) => value.newtype_variant_seed(Text),
+            (2, value) => value.newtype_variant::<Address>().map(Value::from),
+            (other, _) => Err(serde::de::Error::custom(format_args!("no branch {other}"))),
+        }
     }
 }
 

@@ -1,12 +1,7 @@
 //! Identifiers. Each is a type of its own, so that one is never taken for another.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{
-    cell::RefCell,
-    fmt::{self, Write as _},
-    str::FromStr,
-    sync::Arc,
-};
+use std::{cell::RefCell, fmt, str::FromStr, sync::Arc};
 use uuid::Uuid;
 
 /// Namespace of every customer id that Concord mints (itself a UUIDv5 of the DNS name `concord`).
@@ -136,28 +131,27 @@ impl FromStr for WriteId {
         let (Some(customer), Some(system), Some(last)) = (parts.next(), parts.next(), parts.next()) else {
             return Err(wrong());
         };
+        // One text per id: "create0.0", "+1" or an upper-case UUID is somebody else's text.
         let attempt = match last.strip_prefix("create") {
-            None => Attempt::Write(last.parse().map_err(|_| wrong())?),
+            None => Attempt::Write(number(last).ok_or_else(wrong)?),
             Some(rest) => {
-                let (number, body) = rest.split_once('.').unwrap_or((rest, "0"));
-                Attempt::Create { number: number.parse().map_err(|_| wrong())?, body: body.parse().map_err(|_| wrong())? }
+                let (create, body) = match rest.split_once('.') {
+                    Some((create, body)) => (create, number(body).filter(|body| *body > 0).ok_or_else(wrong)?),
+                    None => (rest, 0),
+                };
+                Attempt::Create { number: number(create).ok_or_else(wrong)?, body }
             }
         };
-        let id = WriteId { customer: customer.parse().map_err(|_| wrong())?, system: System::new(system).map_err(|_| wrong())?, attempt };
-        // One text per id: "create0.0", "+1" or an upper-case UUID is somebody else's text.
-        let mut rest = Rest(text);
-        if write!(rest, "{id}").is_ok() && rest.0.is_empty() { Ok(id) } else { Err(wrong()) }
+        let id = WriteId { customer: customer.parse().map_err(|_| wrong())?, system: System::read(system).map_err(|_| wrong())?, attempt };
+        let written = id.customer.0.hyphenated();
+        if written.encode_lower(&mut Uuid::encode_buffer()) == customer { Ok(id) } else { Err(wrong()) }
     }
 }
 
-/// What is left of a text behind what is written to it, as long as it is the same.
-struct Rest<'a>(&'a str);
-
-impl fmt::Write for Rest<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0 = self.0.strip_prefix(text).ok_or(fmt::Error)?;
-        Ok(())
-    }
+/// A number as it is written: digits, without a zero before them.
+fn number(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|c| c.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| digits)
 }
 
 impl fmt::Display for System {
@@ -295,6 +289,13 @@ mod tests {
             &format!("{customer}:product:create0.0"),
             &format!("{customer}:Product:1"),
             &format!("{customer}:product:+1"),
+            &format!("{customer}:product:01"),
+            &format!("{customer}:product:"),
+            &format!("{customer}:product:create1.0"),
+            &format!("{customer}:product:create1."),
+            &format!("{customer}:product:create01"),
+            &format!("{}:product:1", customer.to_string().to_uppercase()),
+            &format!("{}:product:1", customer.to_string().replace('-', "")),
         ] {
             assert!(text.parse::<WriteId>().is_err(), "{text}");
         }

@@ -3,7 +3,8 @@
 //! - [`ids`], [`fields`]: identifiers and a customer's fields, the words of everything else
 //! - [`sorted_map`]: a map of a few entries, as customers are made of
 //! - [`messages`]: one Rust type per Avro record; [`catalog`]: which `.avsc` and which topic it goes with
-//! - [`codec`]: a type to bytes and back, in Confluent's format ([`wire`]); data of another version of the schema are resolved ([`resolve`])
+//! - [`codec`]: a type to bytes and back, in Confluent's format ([`wire`]); data of another version of the schema are resolved ([`resolve`]), our own
+//!   need no look at it ([`in_order`])
 //! - [`text`]: a schema's text in one form
 //! - [`registry`]: subjects, versions and ids; it refuses a schema that could not read what is there ([`compatibility`])
 //! - [`generic`]: values without a type, and plain JSON; [`json`]: customers as the HTTP API shows them
@@ -16,6 +17,7 @@ pub mod compatibility;
 pub mod fields;
 pub mod generic;
 pub mod ids;
+pub mod in_order;
 pub mod json;
 pub mod messages;
 pub mod registry;

@@ -198,7 +198,8 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Deserialize<'de> for S
                 f.write_str("a map")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-                let mut map = SortedMap::new();
+                // As many as are told, if that is believable.
+                let mut map = SortedMap(Vec::with_capacity(entries.size_hint().unwrap_or(0).min(64)));
                 while let Some((key, value)) = entries.next_entry()? {
                     map.insert(key, value);
                 }

@@ -2,7 +2,7 @@
 
 mod strategies;
 
-use proptest::prelude::*;
+use proptest::{prelude::*, sample::Index};
 use schemas::{generic, *};
 
 /// Rust → bytes → Rust; the bytes are a datum to apache-avro, too; and what apache-avro writes from plain JSON is the same value in Rust.
@@ -12,6 +12,11 @@ fn agrees<T: Message + PartialEq + std::fmt::Debug>(message: &T) {
     let bytes = codec.encode(message).unwrap();
     assert_eq!(codec.decode(&bytes).unwrap(), *message);
 
+    // The type stands as its schema does.
+    let by_schema = registry.codec_with_schema::<T>("any-value", T::SCHEMA).unwrap();
+    assert_eq!(by_schema.encode(message).unwrap(), bytes);
+    assert_eq!(by_schema.decode(&bytes).unwrap(), *message);
+
     let schema = Schema::parse(T::SCHEMA).unwrap();
     let value = generic::decode(&bytes[wire_header()..], &schema).unwrap();
     let again = generic::encode(&value, &schema).unwrap();
@@ -20,6 +25,25 @@ fn agrees<T: Message + PartialEq + std::fmt::Debug>(message: &T) {
     let json = registry.decode_json(&bytes).unwrap();
     let from_json = registry.encode_json("any-value", &json).unwrap_or_else(|e| panic!("{e}\n{json}"));
     assert_eq!(codec.decode(&from_json).unwrap(), *message, "{json}");
+}
+
+/// Whatever bytes are made of a message's: they are read as by the schema, or not at all.
+fn agrees_on_damage<T: Message + PartialEq + std::fmt::Debug>(message: &T, damage: &[(Index, u8)], cut: Index) {
+    let registry = Registry::new();
+    let (codec, by_schema) = (registry.codec::<T>("any-value").unwrap(), registry.codec_with_schema::<T>("any-value", T::SCHEMA).unwrap());
+    let mut bytes = codec.encode(message).unwrap();
+    for (at, byte) in damage {
+        let at = wire_header() + at.index(bytes.len() - wire_header());
+        bytes[at] = *byte;
+        assert_eq!(codec.decode(&bytes), by_schema.decode(&bytes));
+    }
+    bytes.truncate(wire_header() + cut.index(bytes.len() - wire_header()));
+    assert_eq!(codec.decode(&bytes), by_schema.decode(&bytes));
+}
+
+/// Bytes, and where they come in.
+fn damage() -> impl Strategy<Value = Vec<(Index, u8)>> {
+    prop::collection::vec((any::<Index>(), prop_oneof![any::<u8>(), 0u8..8]), 1..4)
 }
 
 fn wire_header() -> usize {
@@ -43,6 +67,18 @@ proptest! {
     fn unified_customers_agree(message in strategies::unified()) { agrees(&message) }
     #[test]
     fn conflicts_agree(message in strategies::conflict()) { agrees(&message) }
+    #[test]
+    fn damaged_requests_agree(message in strategies::request(), damage in damage(), cut in any::<Index>()) {
+        agrees_on_damage(&message, &damage, cut);
+    }
+    #[test]
+    fn damaged_unify_messages_agree(message in strategies::unify(), damage in damage(), cut in any::<Index>()) {
+        agrees_on_damage(&message, &damage, cut);
+    }
+    #[test]
+    fn damaged_unified_customers_agree(message in strategies::unified(), damage in damage(), cut in any::<Index>()) {
+        agrees_on_damage(&message, &damage, cut);
+    }
 }
 
 /// Each field of each record is documented, and each type that several files define is the same in all of them.

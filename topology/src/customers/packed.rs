@@ -63,12 +63,14 @@ impl<'de> Deserialize<'de> for Customer {
 /// A customer id as its sixteen bytes.
 pub(super) mod id_bytes {
     use super::CustomerId;
-    use serde::{Deserializer, Serializer, de::Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
     use std::fmt;
     use uuid::Uuid;
 
     pub fn serialize<S: Serializer>(id: &CustomerId, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_bytes(id.uuid().as_bytes())
+        let bytes = id.uuid().into_bytes();
+        // Where no schema says how many they are, they say it.
+        if s.is_human_readable() { s.serialize_bytes(&bytes) } else { bytes.serialize(s) }
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<CustomerId, D::Error> {
@@ -82,6 +84,9 @@ pub(super) mod id_bytes {
                 Uuid::from_slice(bytes).map(CustomerId::from_uuid).map_err(E::custom)
             }
         }
-        d.deserialize_bytes(Bytes)
+        match d.is_human_readable() {
+            true => d.deserialize_bytes(Bytes),
+            false => <[u8; 16]>::deserialize(d).map(|bytes| CustomerId::from_uuid(Uuid::from_bytes(bytes))),
+        }
     }
 }

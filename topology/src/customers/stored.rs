@@ -19,7 +19,7 @@ pub fn links_store(system: &System) -> String {
     format!("links-{system}")
 }
 
-/// A store's content: a type with an Avro schema of its own, so that it evolves.
+/// A store's content: a type with an Avro schema of its own, so that it evolves. It stands as the schema does ([`schemas::in_order`]).
 pub trait Stored: Serialize + DeserializeOwned {
     /// The text of its schema.
     fn schema() -> String;
@@ -53,7 +53,7 @@ impl Stored for Walks {
 
 /// The codec of a store, under the subject of the changelog that it has on Kafka.
 pub fn codec<T: Stored>(config: &Config, registry: &Registry, store: &str) -> Result<AvroCodec<T>, RegistryError> {
-    registry.codec_with_schema(&format!("{}-{store}-changelog-value", config.application_id), &T::schema())
+    registry.codec_in_order(&format!("{}-{store}-changelog-value", config.application_id), &T::schema())
 }
 
 /// Reads what a store holds.
@@ -97,7 +97,12 @@ mod tests {
     fn stored_and_read<T: Stored>(value: &T) -> T {
         let config = Config::new("test", vec![SystemConfig::connector(System::new("product").unwrap())]);
         let codec = codec::<T>(&config, &Registry::new(), "store").unwrap();
-        codec.decode(&codec.encode(value).unwrap()).unwrap()
+        let bytes = codec.encode(value).unwrap();
+        // The type stands as its schema does.
+        let by_schema = Registry::new().codec_with_schema::<T>("store", &T::schema()).unwrap();
+        assert_eq!(by_schema.encode(value).unwrap(), bytes);
+        assert_eq!(codec.encode(&by_schema.decode(&bytes).unwrap()).unwrap(), codec.encode(&codec.decode(&bytes).unwrap()).unwrap());
+        codec.decode(&bytes).unwrap()
     }
 
     fn round_trip<T: Stored + PartialEq + std::fmt::Debug>(value: &T) {
