@@ -73,6 +73,9 @@ impl Customer {
         mark: &Option<String>,
         answer: Option<&'a Answer>,
     ) -> Option<(Write, Option<&'a Answer>)> {
+        if r.ring.iter().all(|w| w.landed) {
+            return None;
+        }
         let answer = answer.filter(|a| a.outcome == Outcome::Done);
         let done = answer.and_then(|a| self.call(system, &a.write_id));
         let mark = mark.as_deref().filter(|_| holds(Rule::LandingByMark)).and_then(|mark| self.call(system, &mark.parse().ok()?));

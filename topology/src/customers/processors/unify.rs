@@ -45,14 +45,21 @@ struct Schedules {
 struct Recent {
     young: BTreeMap<CustomerId, Box<Touched>>,
     old: BTreeMap<CustomerId, Box<Touched>>,
+    /// For so many young ones there is room, and for as many old ones.
+    room: usize,
 }
 
 impl Recent {
-    /// At most twice as many are kept.
-    const YOUNG: usize = 500;
+    const LEAST: usize = 500;
+    const MOST: usize = 1_250;
+
+    /// An answer comes some commits after the edit: the customers of two to four commits like this one are kept.
+    fn make_room(&mut self, touched: usize) {
+        self.room = (2 * touched).clamp(Self::LEAST, Self::MOST);
+    }
 
     fn keep(&mut self, id: CustomerId, touched: Box<Touched>) {
-        if self.young.len() >= Self::YOUNG {
+        if self.young.len() >= self.room {
             self.old = std::mem::take(&mut self.young);
         }
         self.young.insert(id, touched);
@@ -65,6 +72,8 @@ impl Recent {
 
 struct Touched {
     customer: Customer,
+    /// A message of this round was about it.
+    told: bool,
     /// As the index of due customers has it.
     due: Option<Millis>,
     /// Which system's record last changed what is true of it, and that record's time. Not kept on disk: it is only measured with.
@@ -73,7 +82,7 @@ struct Touched {
 
 impl Touched {
     fn new(customer: Customer) -> Self {
-        Touched { due: customer.due, customer, edited: None }
+        Touched { due: customer.due, customer, told: false, edited: None }
     }
 
     /// A message about it, and how long an edit took until its write to another system was answered: by the times of both records.
@@ -84,6 +93,7 @@ impl Touched {
             UnifyBody::Gone(gone) => Some((gone.system.clone(), None)),
             UnifyBody::Status(_) | UnifyBody::Walk(_) => None,
         };
+        self.told = true;
         let truth = |customer: &Customer| (customer.choices, customer.deleted);
         let before = truth(&self.customer);
         let effects = self.customer.on_message(config, body, now)?;
@@ -142,12 +152,17 @@ impl Processor<String, UnifyMessage> for Unify {
 
     fn before_commit(&mut self, ctx: &mut ProcessorContext<'_>) -> Result<(), ProcessorError> {
         let now = ctx.current_system_time_ms();
+        self.recent.make_room(self.touched.len());
         for (id, mut touched) in std::mem::take(&mut self.touched) {
-            let Touched { customer, due, .. } = &mut *touched;
+            let Touched { customer, due, told, .. } = &mut *touched;
             if customer.is_new() {
                 continue;
             }
             let effects = customer.before_commit(&self.config, &self.walk.imported, now);
+            // Nobody said anything, and there is nothing to say: it is as it is stored. So are most that a walk passes.
+            if !std::mem::take(told) && effects.is_empty() && customer.due == *due {
+                continue;
+            }
             self.outlets.send(ctx, effects, now)?;
             if customer.due != *due {
                 let mut index = ctx.store(DUE)?;
