@@ -25,7 +25,7 @@ impl Life<'_> {
 
     pub(super) fn has_uncommitted(&self) -> bool {
         let needs = |running: &Running| running.has_uncommitted() || running.task.as_ref().is_some_and(Task::needs_before_commit);
-        self.output.transactions.is_open() || self.tasks.iter().any(needs)
+        self.output.is_open() || self.tasks.iter().any(needs)
     }
 
     /// Commits everything since the last commit, if there is anything.
@@ -36,9 +36,10 @@ impl Life<'_> {
                 self.call(index, |task, env| task.before_commit(env))?;
             }
         }
-        if !self.output.transactions.is_open() && !self.tasks.iter().any(Running::has_uncommitted) {
+        if !self.output.is_open() && !self.tasks.iter().any(Running::has_uncommitted) {
             return Ok(());
         }
+        self.output.hand_over()?;
         fail_point::reached("before the changelogs");
         self.write_changelogs()?;
         let mut offsets = self.offsets()?;

@@ -269,7 +269,7 @@ impl<'a> Life<'a> {
         running.call(&|topic| self.output.partitions(topic), work)?;
         if let Some(task) = running.task.as_mut().filter(|task| task.has_outputs()) {
             for record in task.drain_outputs() {
-                self.output.write(running.id, &record)?;
+                self.output.write(running.id, record)?;
             }
         }
         Ok(())

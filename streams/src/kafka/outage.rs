@@ -50,6 +50,7 @@ impl Life<'_> {
     /// Aborts the transaction that is open, or leaves it to the next producer.
     pub(super) fn give_up(&mut self, reason: &str) -> Result<(), Failure> {
         metrics::counter!("kafka_stream_thread_aborted_total").increment(1);
+        self.output.forget();
         match self.output.transactions.abort() {
             Ok(()) => Ok(()),
             Err(error) => Ok(self.replace_producer(&format!("{error}, after {reason}"))?),
@@ -59,6 +60,7 @@ impl Life<'_> {
     pub(super) fn replace_producer(&mut self, reason: &str) -> Result<(), KafkaStreamsError> {
         tracing::warn!(thread = self.number + 1, reason, "The producer is given up; the next one settles what it left open.");
         metrics::counter!("kafka_stream_thread_renewed_total").increment(1);
+        self.output.forget();
         self.output.transactions.renew()
     }
 

@@ -1,4 +1,8 @@
 //! Where a task's outputs go: the partition of each, and the transaction.
+//!
+//! They are handed to librdkafka in batches, partition by partition, and the rest with the commit. It makes a request of what a partition
+//! has whenever that is `linger.ms` old: one by one, as they are made, a transaction's outputs would become many small requests, which
+//! cost the brokers more than the records in them. Nobody sees them before the commit anyway.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -11,28 +15,41 @@ use super::transactions::{Slot, TransactionError, Transactions};
 use super::{KafkaStreamsError, clients, topics};
 use crate::{ProcessorError, ProducerRecord, TaskError, TaskId, dlq_headers, partition_for_key};
 
+/// A partition's records are handed over when they have so many bytes.
+const BATCH_BYTES: usize = 128 << 10;
+
 pub(super) struct Output<'a> {
     shared: &'a Shared,
     pub(super) transactions: Transactions,
-    /// Partition counts of topics that were asked for.
-    counts: RefCell<FxHashMap<Arc<str>, i32>>,
+    /// Topics that were asked for.
+    topics: RefCell<FxHashMap<Arc<str>, Vec<Batch>>>,
+    /// Whether some partition has records that were not handed over yet.
+    is_kept: bool,
     /// Records without a key go to the partitions in turn.
     turn: i32,
 }
 
+/// Records of one partition that were not handed over yet, each with the task that made it.
+#[derive(Default)]
+struct Batch {
+    records: Vec<(TaskId, ProducerRecord)>,
+    bytes: usize,
+}
+
 impl<'a> Output<'a> {
     pub(super) fn new(shared: &'a Shared, transactions: Transactions) -> Output<'a> {
-        Output { shared, transactions, counts: RefCell::default(), turn: 0 }
+        Output { shared, transactions, topics: RefCell::default(), is_kept: false, turn: 0 }
     }
 
     /// How many partitions a topic has; none: it does not exist, or nobody can tell.
     pub(super) fn partitions(&self, topic: &str) -> Option<i32> {
-        if let Some(count) = self.counts.borrow().get(topic) {
-            return Some(*count);
+        if let Some(batches) = self.topics.borrow().get(topic) {
+            return Some(batches.len() as i32);
         }
         match self.shared.cluster.partitions(topic) {
             Ok(Some(count)) => {
-                self.counts.borrow_mut().insert(topic.into(), count);
+                let batches = (0..count).map(|_| Batch::default()).collect();
+                self.topics.borrow_mut().insert(topic.into(), batches);
                 Some(count)
             }
             Ok(None) => None,
@@ -43,8 +60,13 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Whether something was written since the last commit.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_kept || self.transactions.is_open()
+    }
+
     /// Writes an output of a task. The partition is the record's own, else the one that Java's default partitioner chooses for the key.
-    pub(super) fn write(&mut self, task: TaskId, record: &ProducerRecord) -> Result<(), Halt> {
+    pub(super) fn write(&mut self, task: TaskId, record: ProducerRecord) -> Result<(), Halt> {
         let count = match self.partitions(&record.topic) {
             Some(count) => count,
             None if record.headers.last_header(dlq_headers::TOPIC).is_some() => self.make_dead_letter_topic(&record.topic)?,
@@ -58,10 +80,35 @@ impl<'a> Output<'a> {
                 self.turn % count
             }
         };
-        if !(0..count).contains(&partition) {
+        let batch = self.topics.get_mut().get_mut(&record.topic).and_then(|batches| batches.get_mut(usize::try_from(partition).ok()?));
+        let Some(batch) = batch else {
             return Err(refused(task, format!("topic {} has no partition {partition}", record.topic)));
+        };
+        self.is_kept = true;
+        batch.bytes += record.size();
+        batch.records.push((task, record));
+        if batch.bytes >= BATCH_BYTES {
+            hand_over(&mut self.transactions, partition, batch)?;
         }
-        self.send(task, record, partition, 0)
+        Ok(())
+    }
+
+    /// Hands over what is left, so that the transaction has all.
+    pub(super) fn hand_over(&mut self) -> Result<(), Halt> {
+        if std::mem::take(&mut self.is_kept) {
+            for batches in self.topics.get_mut().values_mut() {
+                for (partition, batch) in (0..).zip(batches) {
+                    hand_over(&mut self.transactions, partition, batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what was not handed over: its transaction comes to nothing.
+    pub(super) fn forget(&mut self) {
+        self.is_kept = false;
+        self.topics.get_mut().values_mut().flatten().for_each(|batch| drop(std::mem::take(batch)));
     }
 
     /// Writes a record of a changelog; its offset is told at the commit.
@@ -70,20 +117,25 @@ impl<'a> Output<'a> {
         if size > largest {
             return Err(refused(task, format!("a record for {} has {size} bytes; {largest} is the most", record.topic)));
         }
-        self.send(task, record, task.partition, slot)
-    }
-
-    fn send(&mut self, task: TaskId, record: &ProducerRecord, partition: i32, slot: Slot) -> Result<(), Halt> {
-        self.transactions.send(record, partition, slot).map_err(|error| match error {
-            TransactionError::Refused(reason) => refused(task, reason),
-            error => error.into(),
-        })
+        send(&mut self.transactions, task, record, task.partition, slot)
     }
 
     fn make_dead_letter_topic(&self, topic: &Arc<str>) -> Result<i32, KafkaStreamsError> {
         self.shared.cluster.create(&[topics::dead_letter_topic(topic, &self.shared.config)])?;
         self.partitions(topic).ok_or_else(|| KafkaStreamsError::invariant(format!("topic {topic} was made, and is not there")))
     }
+}
+
+fn hand_over(transactions: &mut Transactions, partition: i32, batch: &mut Batch) -> Result<(), Halt> {
+    batch.bytes = 0;
+    batch.records.drain(..).try_for_each(|(task, record)| send(transactions, task, &record, partition, 0))
+}
+
+fn send(transactions: &mut Transactions, task: TaskId, record: &ProducerRecord, partition: i32, slot: Slot) -> Result<(), Halt> {
+    transactions.send(record, partition, slot).map_err(|error| match error {
+        TransactionError::Refused(reason) => refused(task, reason),
+        error => error.into(),
+    })
 }
 
 /// The task fails: nobody could write what it produced.
