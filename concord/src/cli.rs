@@ -73,6 +73,11 @@ pub enum Command {
         after_help = "Examples:\n  concord deploy --dry-run\n  concord deploy\n  concord deploy --dry-run --json\n  concord deploy --allow shorter-retention\n  KSQLDB_URL=http://127.0.0.1:8088 concord deploy\n  concord deploy --destroy\n\nExit code 0 if all is as it must be (now), 1 if something is refused or failed, 2 if a dry run has something to do."
     )]
     Deploy(crate::deploy::Deploy),
+    /// Begin a new log from what is known of each customer, and read all systems anew; without --execute only tell what would be done
+    #[command(
+        after_help = "Examples:\n  concord reset\n  concord reset --execute\n  concord reset --execute --yes --json\n  concord reset --forget-links\n\nRequests, results and whatever else is under way go, and so do offsets and stores. Who is linked to whom stays, with what each record\nlast showed, so nobody is created twice, and what people edited while Concord was off arrives. With --forget-links that goes, too: people\nare matched by e-mail again, where systems differ the newer record wins, and who was deleted in one system only comes back there.\n\nExit code 0 if it was done or there is nothing to do, 1 if it failed, 2 if there is something to do and --execute was not given."
+    )]
+    Reset(crate::reset::Reset),
     /// Show the topology that the configuration makes
     #[command(subcommand)]
     Topology(TopologyCommand),

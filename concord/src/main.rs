@@ -4,7 +4,7 @@
 //! - [`run`]: what `concord run` starts, watches and stops; [`http`]: what it serves
 //! - [`registry`]: the schema registry over HTTP
 //! - [`topics`], [`publish`], [`consume`]: records as JSON; [`commands`], [`client`], [`show`]: questions to a running process
-//! - [`deploy`]: what must be there before it runs
+//! - [`deploy`]: what must be there before it runs; [`reset`]: a log that begins anew
 //! - [`schemas`]: Avro schemas, and what may become of them
 //! - [`stdout`]: where data goes; [`exit`]: how a command ends
 //! - [`lag`]: how far consumer groups are behind; [`dlq`]: what could not be processed
@@ -25,6 +25,7 @@ mod moment;
 mod publish;
 mod reader;
 mod registry;
+mod reset;
 mod run;
 mod schemas;
 mod shape;
@@ -93,6 +94,7 @@ async fn command(cli: Cli, env: Env) -> anyhow::Result<bool> {
         Command::Validate { offline, json } => return validate::run(&overrides, &env, offline, json).await,
         Command::Topology(which) => topology_command::run(&which, &overrides, &env)?,
         Command::Deploy(args) => return deploy::run(args, &overrides, &env).await,
+        Command::Reset(args) => return reset::run(args, &overrides, &env).await,
         Command::Schemas(which) => return schemas::run(which, &overrides, &env).await,
         Command::Publish(args) => return publish::run(args, &overrides, &env).await,
         Command::Consume(args) => consume::run(args, &overrides, &env).await?,

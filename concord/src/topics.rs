@@ -21,7 +21,7 @@ use topology::customers::topics::customers;
 /// The registry's own topic.
 pub const SCHEMAS: &str = "_schemas";
 /// What was learnt from another registry, on Kafka: there `_schemas` may be that one's.
-const LEARNT_SCHEMAS: &str = "_concord.schemas";
+pub const LEARNT_SCHEMAS: &str = "_concord.schemas";
 
 /// Where the schemas of this configuration are in the log.
 pub fn schemas_topic(config: &Config) -> &'static str {

@@ -53,6 +53,8 @@ counts! {
     conflicts_refused,
     /// conflicts recorded: automations that flap
     conflicts_flapping,
+    /// logs that began anew
+    resets,
     /// calls that failed before they did anything
     calls_failed,
     /// calls whose answer was lost

@@ -69,7 +69,7 @@ const STORIES: &[Directed] = &[
         steps: || {
             let fields = [true, true, false, false, false];
             vec![
-                at(10_000, Act::Stop { lasts: 10_000 }),
+                at(10_000, Act::Stop { lasts: 10_000, reset: false }),
                 at(12_000, Act::Create { system: STRIPE, person: 0, fields, cased: true }),
                 create(13_000, PRODUCT),
             ]

@@ -7,6 +7,7 @@
 //! | [`systems`] | models of the product, Stripe, Salesforce, a system of kind `topic`; what people do in them |
 //! | [`runners`] | the conversation machine of `connect`, over calls that fail, are slow or land late |
 //! | [`stops`] | Concord stops and starts again; a Stripe source catches up |
+//! | [`resets`] | a log begins anew, from what is known of each customer |
 //! | [`tasks`] | the tasks of `topology`, each on its own, over the simulated [`log`] |
 //! | [`history`] | what really happened |
 //! | [`oracle`] | what must hold when everything is at rest |
@@ -22,6 +23,7 @@ pub mod hunt;
 pub mod log;
 pub mod oracle;
 pub mod plan;
+pub mod resets;
 pub mod runners;
 pub mod stops;
 pub mod systems;

@@ -144,9 +144,10 @@ pub enum Act {
     CrashSource {
         zombie: i64,
     },
-    /// All of Concord stands still for so long, then starts again.
+    /// All of Concord stands still for so long, then starts again; with a log that begins anew, if it was reset meanwhile.
     Stop {
         lasts: i64,
+        reset: bool,
     },
     /// Results published before, once more.
     Replay {
@@ -397,6 +398,12 @@ pub fn plan(seed: u64) -> Plan {
     if dice.chance(300) {
         stop(&mut dice, people, &mut steps);
     }
+    let mut dice = Dice::new(seed, "resets");
+    if dice.chance(150) {
+        let at = dice.between(1_000, steps.last().map_or(1_000, |step| step.at.max(1_000)) + 20_000);
+        steps.push(Step { at, act: Act::Stop { lasts: dice.between(500, 60_000), reset: true } });
+        steps.sort_by_key(|step| step.at);
+    }
     Plan { seed, settings, steps }
 }
 
@@ -404,7 +411,7 @@ pub fn plan(seed: u64) -> Plan {
 fn stop(dice: &mut Dice, people: usize, steps: &mut Vec<Step>) {
     let at = dice.between(1_000, steps.last().map_or(1_000, |step| step.at.max(1_000)) + 20_000);
     let lasts = dice.between(500, 60_000);
-    steps.push(Step { at, act: Act::Stop { lasts } });
+    steps.push(Step { at, act: Act::Stop { lasts, reset: false } });
     for n in 0..dice.between(1, 3) as usize {
         // Somebody new, or somebody of the pool.
         let person = if dice.chance(700) { people + n } else { dice.below(people) };

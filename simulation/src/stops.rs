@@ -13,16 +13,19 @@ impl World {
     }
 
     /// Nothing of Concord goes on for so long: what was in memory is lost, calls under way take effect.
-    pub fn stop(&mut self, lasts: i64) {
+    pub fn stop(&mut self, lasts: i64, reset: bool) {
         self.down_until = self.now + lasts;
         self.runners.clear();
         self.product.sinks.clear();
         self.product.source += 1;
         self.product.taking = true;
-        self.schedule(lasts, Event::Start);
+        self.schedule(lasts, Event::Start { reset });
     }
 
-    pub fn start(&mut self) {
+    pub fn start(&mut self, reset: bool) {
+        if reset && let Err(error) = self.begin_anew() {
+            self.breaches.push(format!("a reset failed: {error:#}"));
+        }
         for partition in 0..self.plan.settings.partitions {
             self.sink_start(partition);
             for system in [STRIPE, SALESFORCE] {

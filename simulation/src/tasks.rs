@@ -100,6 +100,19 @@ impl Tasks {
         tasks.flat_map(|r| &r.inputs).find(|(t, _)| *t == topic).map_or(i64::MAX, |(_, next)| *next)
     }
 
+    /// Everything that is in the log by now is passed, but for a topic that is read again.
+    pub fn pass_all(&mut self, log: &Log, again: usize) {
+        for running in &mut self.running {
+            for (topic, next) in running.inputs.iter_mut().filter(|(topic, _)| *topic != again) {
+                *next = log.topics[*topic].partitions[running.partition].len() as i64;
+            }
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.running.len()
+    }
+
     fn reader(&self, topic: usize, partition: usize) -> Option<usize> {
         self.running.iter().position(|r| r.partition == partition && r.inputs.iter().any(|(t, _)| *t == topic))
     }

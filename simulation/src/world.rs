@@ -93,7 +93,10 @@ pub enum Event {
         runner: u64,
     },
     /// Concord starts again.
-    Start,
+    Start {
+        /// With a log that begins anew.
+        reset: bool,
+    },
 }
 
 struct Queued {
@@ -312,6 +315,12 @@ impl World {
         // At the same time: in any order, but the same one for a seed.
         let number = (self.dice.tasks.below(256) as u64) << 48 | self.number;
         self.queue.push(Reverse(Queued { at: self.now + after.max(0), number, event }));
+    }
+
+    /// No backfill and no catch-up that was under way goes on.
+    pub fn forget_imports(&mut self) {
+        self.queue
+            .retain(|Reverse(queued)| !matches!(queued.event, Event::Backfill { .. } | Event::Through { .. } | Event::CatchUp { .. }));
     }
 
     pub fn trace(&mut self, line: String) {
@@ -587,7 +596,7 @@ impl World {
             Event::Backfill { system } => self.backfill(system),
             Event::Through { runner, system, stage, ends, pause } => self.through(runner, system, stage, ends, pause),
             Event::CatchUp { runner } => self.begin_catch_up(runner),
-            Event::Start => self.start(),
+            Event::Start { reset } => self.start(reset),
             Event::Sweep { system } => self.sweep(system),
         }
     }

@@ -25,6 +25,7 @@ fn what_must_hold_at_rest_holds_in_2000_histories() {
         ("stored failures", counts.stored_5xx),
         ("lost notices", counts.notices_lost),
         ("aborted transactions", counts.aborts),
+        ("logs begun anew", counts.resets),
     ] {
         assert!(count > 50 || seeds < 2_000, "{what}: {count}");
     }

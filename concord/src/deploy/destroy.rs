@@ -51,7 +51,7 @@ pub async fn run(config: &Config, yes: bool, allow: &[Allow]) -> anyhow::Result<
     } else if !kept.is_empty() {
         eprint!("It keeps:\n{}", list(&kept));
     }
-    if !yes && !agreed()? {
+    if !yes && !agreed("destroy", "Nothing was taken away")? {
         bail!("nothing was taken away");
     }
     if let Some(removal) = &on_brokers {
@@ -88,14 +88,14 @@ pub fn gone(path: &Path, removed: std::io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Whether a person says so. A script must say `--yes`.
-fn agreed() -> anyhow::Result<bool> {
+/// Whether a person types the word. A script must say `--yes`. `nothing`: what is told of a script that does not.
+pub fn agreed(word: &str, nothing: &str) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("not asked, since standard input is no terminal: give --yes as well. Nothing was taken away");
+        bail!("not asked, since standard input is no terminal: give --yes as well. {nothing}");
     }
-    eprint!("Type `destroy` to go on: ");
+    eprint!("Type `{word}` to go on: ");
     std::io::stderr().flush()?;
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line)?;
-    Ok(line.trim() == "destroy")
+    Ok(line.trim() == word)
 }

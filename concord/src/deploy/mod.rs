@@ -16,6 +16,13 @@ mod removal;
 mod schemas;
 mod topics;
 
+pub use destroy::{agreed, gone};
+pub use kafka::Brokers;
+pub use log::FILE;
+pub use make::make;
+pub use removal::{internal_topics, is_ours};
+pub use topics::wanted;
+
 use crate::{
     config::{Config, Env, Need, Overrides},
     exit::Exit,
@@ -23,10 +30,6 @@ use crate::{
     stdout,
 };
 use clap::{Args, ValueEnum};
-pub use make::make;
-pub use topics::wanted;
-
-use kafka::Brokers;
 use plan::Step;
 
 #[derive(Debug, Args)]

@@ -80,14 +80,21 @@ impl Removal {
 
 /// Those that are deployed, and those that the topology makes by itself.
 fn topics(config: &Config) -> anyhow::Result<BTreeSet<String>> {
+    let mut topics = internal_topics(config)?;
+    topics.extend(wanted(config).into_iter().map(|Wanted { topic, .. }| topic.name));
+    Ok(topics)
+}
+
+/// The topology's own topics: changelogs, and those between its sub-topologies.
+pub fn internal_topics(config: &Config) -> anyhow::Result<BTreeSet<String>> {
     let built = customers::build(&shape::customers_config(config), &Registry::new())?.build(&config.application_id)?;
     let changelogs = built.stores().iter().filter_map(|store| store.changelog_topic.as_ref().map(ToString::to_string));
     let between = built.subtopologies().iter().flat_map(|sub| &sub.repartition_topics).map(|topic| topic.name.to_string());
-    let deployed = wanted(config).into_iter().map(|Wanted { topic, .. }| topic.name);
-    Ok(deployed.chain(changelogs).chain(between).collect())
+    Ok(changelogs.chain(between).collect())
 }
 
-fn is_ours(config: &Config, group: &str) -> bool {
+/// Whether a consumer group is one of this configuration.
+pub fn is_ours(config: &Config, group: &str) -> bool {
     let app = &config.application_id;
     group == app
         || group.strip_prefix(app.as_str()).is_some_and(|rest| rest.starts_with("-owner-"))

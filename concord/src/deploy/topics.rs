@@ -135,9 +135,8 @@ pub fn steps(wanted: &[Wanted], there: &[Topic], kafka: Option<&Kafka>, allow: &
 fn state(there: &Topic, wanted: &TopicConfig, kafka: Option<&Kafka>, allow: &[Allow]) -> State {
     let mut refused = Vec::new();
     if there.partitions != wanted.partitions {
-        let instead = if kafka.is_some() { "other topics (another cluster)" } else { "an empty data folder" };
         refused.push(format!(
-            "it has {}, and {} are configured: records of one key would no longer meet in one task. Set `partitions` back, or start with {instead}",
+            "it has {}, and {} are configured: records of one key would no longer meet in one task. Set `partitions` back, or begin anew with `concord reset`",
             partitions(there.partitions),
             wanted.partitions
         ));

@@ -16,6 +16,7 @@ mod wanted;
 pub use args::DlqCommand;
 pub use deal::{DeadLetters, DealError, Dealing, Dealt, Refused};
 pub use letter::{Place, SUFFIX};
+pub use marks::{MARKS, Mark, Marks};
 
 use crate::{
     config::{Env, Overrides},
@@ -26,7 +27,6 @@ use crate::{
 use anyhow::bail;
 use args::Which;
 use letter::Letter;
-use marks::Mark;
 use serde_json::{Value as Json, json};
 use source::Source;
 use std::time::Duration;

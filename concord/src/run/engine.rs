@@ -7,7 +7,7 @@ use crate::{
     deploy,
     http::{Look, Part},
     registry::{self, Service},
-    shape, topics,
+    reset, shape, topics,
 };
 use anyhow::Context;
 use schemas::Registry;
@@ -85,6 +85,7 @@ impl Engine {
 
     async fn on_kafka(config: &Config, kafka: &Kafka, roles: &[Role]) -> anyhow::Result<Engine> {
         let log = Log::from(kafka.connect(&config.application_id).await?);
+        reset::refuse_half_done(&log).await?;
         let customers = prepared(config, &log).await?;
         let (schemas, registry, topology) = registered(config, &customers, &log).await?;
         let streams = match roles.contains(&Role::Streams) {
@@ -180,7 +181,7 @@ impl Streams {
 /// Makes the topics; the topology's configuration on this log.
 async fn prepared(config: &Config, log: &Log) -> anyhow::Result<customers::Config> {
     let made = deploy::make(log, deploy::wanted(config)).await;
-    made.context("a topic of the log is not as configured; `partitions` never changes once a log exists")?;
+    made.context("a topic of the log is not as configured; `partitions` changes only by `concord reset`")?;
     Ok(customers::Config { first_number: began::number(log).await?, ..shape::customers_config(config) })
 }
 

@@ -10,5 +10,6 @@ mod metrics;
 mod operators;
 mod outages;
 mod product_api;
+mod reset;
 mod schema_registry;
 mod world;

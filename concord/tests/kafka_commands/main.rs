@@ -6,6 +6,7 @@ mod beside;
 #[allow(dead_code, reason = "the tests share it")]
 #[path = "../../../streams/tests/kafka_support/broker.rs"]
 mod broker;
+mod reset;
 #[allow(dead_code, reason = "the tests share it")]
 #[path = "../end_to_end/world.rs"]
 mod world;
@@ -55,7 +56,7 @@ async fn published(log: &Log, key: &str) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_kafka_operators_see_who_is_behind_and_deal_with_dead_letters() {
+async fn on_kafka_operators_see_who_is_behind_deal_with_dead_letters_and_begin_anew() {
     let kafka = broker::own_broker().address();
     let mut world = World::prepared(Plan { config: Some(CONFIG.into()), ..Plan::usual() }).await;
     world.env.push(("KAFKA_BOOTSTRAP_SERVERS".into(), kafka.clone()));
@@ -151,4 +152,5 @@ async fn on_kafka_operators_see_who_is_behind_and_deal_with_dead_letters() {
     assert!(ok && out.matches("discarded  a test of theirs").count() == 1 && out.matches("retried").count() == 1, "{out}{err}");
     world.start().await;
     world.until("none is counted", async |w: &World| !w.run(&["status"]).1.contains("not dealt with")).await;
+    reset::nobody_is_made_twice(&mut world, &log).await;
 }

@@ -230,7 +230,7 @@ impl World {
             Act::CrashRunner { system: PRODUCT, partition, zombie } => self.sink_crash(partition % self.plan.settings.partitions, zombie),
             Act::CrashRunner { system, partition, zombie } => self.runner_crash(system, partition % self.plan.settings.partitions, zombie),
             Act::CrashSource { zombie } => self.crash_source(zombie),
-            Act::Stop { lasts } => self.stop(lasts),
+            Act::Stop { lasts, reset } => self.stop(lasts, reset),
             Act::Replay { system, count } => self.replay_results(system, count),
             Act::Outage { system, lasts } => self.outages[system] = self.now + lasts,
             Act::Slow { system, by } => self.slow[system] = by,

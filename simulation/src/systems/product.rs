@@ -44,7 +44,7 @@ pub struct Product {
     made: u64,
     pub sinks: Vec<Sink>,
     /// The committed position of each partition.
-    committed: BTreeMap<usize, usize>,
+    pub committed: BTreeMap<usize, usize>,
     /// The source that is at work; an older one's events do not count.
     pub source: u64,
     pub taking: bool,

@@ -14,6 +14,8 @@ mod survey;
 pub mod sweep;
 mod take;
 
+pub use survey::THROUGH;
+
 use clients::postgres::{self, ActError, AttachError, TableConfig};
 use connect::{ConnectError, Cursors, Health, SourceError, topics};
 use schemas::{AvroCodec, Registry, SourceCustomer, System, value_subject};

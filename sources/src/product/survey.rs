@@ -21,7 +21,8 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How often everything is read in any case: triggers can be switched off by a session, and nothing tells.
 const SWEEP_EVERY: Duration = Duration::from_secs(24 * 3600);
 
-const THROUGH: &str = "through";
+/// What the backfill's cursor says once it is through.
+pub const THROUGH: &str = "through";
 
 impl Source {
     pub(super) async fn survey(&self, pool: &PgPool, attached: &Attached, shutdown: &CancellationToken) -> Result<(), Trouble> {

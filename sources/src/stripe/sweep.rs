@@ -55,17 +55,22 @@ impl Stripe {
     pub(super) async fn backfill(&self) -> Result<(), ConnectError> {
         let name = self.cursor("backfill");
         let stored = self.cursors.get(&name).and_then(|text| serde_json::from_str(&text).ok());
-        let (begin, before) = match stored {
+        let (begin, before, whole) = match stored {
             Some(Backfill::Through) => return Ok(()),
             // Reads of the process before may not be answered yet: nobody counts these, so wait for all of them.
-            Some(Backfill::Next(page)) => (page, self.ends().await?),
-            None => (self.newest().await, Vec::new()),
+            Some(Backfill::Next(page)) => (page, self.ends().await?, false),
+            None => (self.newest().await, Vec::new(), true),
         };
         tracing::info!(system = %self.system(), page = begin.text(), "Backfill: every customer of the account is read.");
         let mut slices = Slices::new(self.requests.clone()).await?;
         let listed = self
             .walk(&mut slices, begin, |next| serde_json::to_string(&Backfill::Next(next.clone())).ok().map(|text| (name.clone(), text)));
-        let count = listed.await?.len();
+        let listed = listed.await?;
+        // A log that began anew knows of customers that may have been deleted meanwhile.
+        if whole {
+            self.read_missing(&mut slices, &listed).await?;
+        }
+        let count = listed.len();
         slices.answered().await?;
         self.committed(&before).await?;
         self.cursors.set(&name, &serde_json::to_string(&Backfill::Through).unwrap_or_default()).await?;
@@ -78,12 +83,18 @@ impl Stripe {
         let mut slices = Slices::new(self.requests.clone()).await?;
         let begin = self.newest().await;
         let listed = self.walk(&mut slices, begin, |_| None).await?;
+        let missing = self.read_missing(&mut slices, &listed).await?;
+        tracing::info!(system = %self.system(), customers = listed.len(), missing, "Sweep: every customer of the account is read.");
+        slices.answered().await
+    }
+
+    /// Publishes a read for each linked customer that the list lacks; how many they are.
+    async fn read_missing(&self, slices: &mut Slices, listed: &FxHashSet<String>) -> Result<usize, ConnectError> {
         let missing: Vec<ExternalId> = self.linked().await?.into_iter().filter(|id| !listed.contains(id)).map(ExternalId::new).collect();
-        tracing::info!(system = %self.system(), customers = listed.len(), missing = missing.len(), "Sweep: every customer of the account is read.");
         for part in missing.chunks(usize::from(PAGE)) {
             slices.publish(None, part, Vec::new()).await?;
         }
-        slices.answered().await
+        Ok(missing.len())
     }
 
     /// Publishes a read for each customer from `page` on, with the cursor that `cursor` makes of the next page. The customers' ids.

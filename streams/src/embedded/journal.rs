@@ -97,6 +97,17 @@ impl Journal {
         found
     }
 
+    /// The last changes of all keys of a store, by partition.
+    pub(super) fn of_store(&self, store: i64) -> BTreeMap<(i32, Bytes), Option<Bytes>> {
+        let mut found = BTreeMap::new();
+        for table in [&*self.old, &self.young] {
+            for ((_, partition), changes) in table.places.range((store, i32::MIN)..=(store, i32::MAX)) {
+                found.extend(changes.iter().map(|(key, value)| ((*partition, key.clone()), value.clone())));
+            }
+        }
+        found
+    }
+
     /// Takes a commit's changes over; what the commit is to write of them. None: nothing changed.
     pub(super) fn add(&mut self, changes: &[(Place, StoreChanges<'_>)]) -> rusqlite::Result<Option<StoreCommit>> {
         let count: usize = changes.iter().map(|(_, changes)| changes.len()).sum();

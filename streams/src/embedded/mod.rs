@@ -17,6 +17,7 @@
 //! | `batch`, `headers`, `varint` | how records lie in it |
 //! | `free_space`, `trouble`, `wal`, `checkpointer` | a disk that fills up or fails; SQLite's write-ahead log |
 //! | `topics` | making topics and groups |
+//! | `successor` | a log that takes the place of another in one step |
 
 mod batch;
 mod catalog;
@@ -47,6 +48,7 @@ mod running;
 mod snapshot;
 mod state_backing;
 mod streams;
+mod successor;
 mod syncer;
 mod topics;
 mod trouble;
@@ -61,6 +63,7 @@ pub use options::{Cleanup, Options, TopicConfig};
 pub use reader::LogReader;
 pub use record::Append;
 pub use streams::{Streams, StreamsConfig};
+pub use successor::Successor;
 
 pub use crate::client::{State, TaskFailure, UncaughtHandler, UncaughtResponse};
 

@@ -100,6 +100,34 @@ pub(super) fn store_entry(
     look().map_err(|error| LogError::sqlite(format!("reading store {store:?}"), error))
 }
 
+/// Every entry of a state store, as committed: partition, key and value.
+pub(super) fn store_entries<E: From<LogError>>(
+    connection: &Connection,
+    application: &str,
+    store: &str,
+    mut each: impl FnMut(i32, &[u8], &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let failed = |error| LogError::sqlite(format!("reading store {store:?}"), error);
+    let id = connection
+        .prepare_cached("SELECT store FROM stores WHERE application = ? AND name = ?")
+        .and_then(|mut statement| statement.query_row((application, store), |row| row.get::<_, i64>(0)).optional())
+        .map_err(failed)?;
+    let Some(id) = id else { return Ok(()) };
+    let mut young = journal::Journal::open(connection, usize::MAX).map_err(failed)?.of_store(id);
+    let mut statement = connection.prepare_cached("SELECT partition, key, value FROM entries WHERE store = ?").map_err(failed)?;
+    let mut rows = statement.query([id]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let partition: i32 = row.get(0).map_err(failed)?;
+        let key = blob(row, 1).map_err(failed)?.unwrap_or_default();
+        match young.remove(&(partition, Bytes::copy_from_slice(key))) {
+            Some(Some(value)) => each(partition, key, &value)?,
+            Some(None) => {}
+            None => each(partition, key, blob(row, 2).map_err(failed)?.unwrap_or_default())?,
+        }
+    }
+    young.into_iter().try_for_each(|((partition, key), value)| value.map_or(Ok(()), |value| each(partition, &key, &value)))
+}
+
 /// Every group's offsets: (group, partition, next).
 pub(super) fn groups(connection: &Connection) -> Result<Vec<(String, TopicPartition, i64)>, LogError> {
     connection

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::catalog::Catalog;
-use super::{LogError, TopicConfig, database, queries};
+use super::{LogError, TopicConfig, database, queries, snapshot::Snapshot};
 use crate::{ConsumerRecord, TopicPartition};
 
 /// Reads a data folder beside the process that writes it. Sees committed records only, and never blocks the writer.
@@ -77,5 +77,18 @@ impl LogReader {
     /// One entry of a state store of an application, as committed.
     pub fn store_entry(&self, application: &str, store: &str, partition: i32, key: &[u8]) -> Result<Option<Bytes>, LogError> {
         queries::store_entry(&self.connection.lock(), application, store, partition, key)
+    }
+
+    /// Hands every entry of a state store of an application, as committed, in no order that means anything: its partition, key and
+    /// value.
+    pub fn store_entries<E: From<LogError>>(
+        &self,
+        application: &str,
+        store: &str,
+        each: impl FnMut(i32, &[u8], &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let connection = self.connection.lock();
+        let _snapshot = Snapshot::begin(&connection)?;
+        queries::store_entries(&connection, application, store, each)
     }
 }

@@ -12,7 +12,8 @@
 //! ([`flaps`]), deletes ([`deletes`]), writes and creates ([`writes`], [`creates`]), and the unified record ([`publish`]).
 //!
 //! All of these are pure: a state and a message in, the new state and [`Effect`]s out; time is an argument, ids are made from
-//! state. [`processors`] load, decide, store and forward; [`build`] wires them into a topology.
+//! state. [`processors`] load, decide, store and forward; [`build`] wires them into a topology. [`renewal`]: what a log that begins
+//! anew takes over of the one before it.
 
 pub mod accept;
 pub mod claims;
@@ -36,6 +37,7 @@ mod processors;
 mod properties;
 pub mod publish;
 pub mod questions;
+pub mod renewal;
 pub mod resolve;
 pub mod state;
 pub mod stored;
