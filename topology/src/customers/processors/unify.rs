@@ -161,6 +161,10 @@ impl Processor<String, UnifyMessage> for Unify {
             let effects = customer.before_commit(&self.config, &self.walk.imported, now);
             // Nobody said anything, and there is nothing to say: it is as it is stored. So are most that a walk passes.
             if !std::mem::take(told) && effects.is_empty() && customer.due == *due {
+                // An answer is still measured by the edit.
+                if touched.edited.is_some() {
+                    self.recent.keep(id, touched);
+                }
                 continue;
             }
             self.outlets.send(ctx, effects, now)?;
