@@ -67,18 +67,33 @@ proptest! {
     fn unified_customers_agree(message in strategies::unified()) { agrees(&message) }
     #[test]
     fn conflicts_agree(message in strategies::conflict()) { agrees(&message) }
-    #[test]
-    fn damaged_requests_agree(message in strategies::request(), damage in damage(), cut in any::<Index>()) {
-        agrees_on_damage(&message, &damage, cut);
-    }
-    #[test]
-    fn damaged_unify_messages_agree(message in strategies::unify(), damage in damage(), cut in any::<Index>()) {
-        agrees_on_damage(&message, &damage, cut);
-    }
-    #[test]
-    fn damaged_unified_customers_agree(message in strategies::unified(), damage in damage(), cut in any::<Index>()) {
-        agrees_on_damage(&message, &damage, cut);
-    }
+}
+
+/// A strategy's values and what shrinks them are large in a debug build, and a test's thread is small.
+fn with_room(test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(32 << 20).spawn(test).unwrap();
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+#[test]
+fn damaged_requests_agree() {
+    with_room(|| {
+        proptest!(|(message in strategies::request(), damage in damage(), cut in any::<Index>())| agrees_on_damage(&message, &damage, cut));
+    });
+}
+
+#[test]
+fn damaged_unify_messages_agree() {
+    with_room(|| {
+        proptest!(|(message in strategies::unify(), damage in damage(), cut in any::<Index>())| agrees_on_damage(&message, &damage, cut));
+    });
+}
+
+#[test]
+fn damaged_unified_customers_agree() {
+    with_room(|| {
+        proptest!(|(message in strategies::unified(), damage in damage(), cut in any::<Index>())| agrees_on_damage(&message, &damage, cut));
+    });
 }
 
 /// Each field of each record is documented, and each type that several files define is the same in all of them.
