@@ -1,5 +1,6 @@
 //! The customer topology in Kafka Streams' test driver: stages, topics, stores, time, errors and crashes.
 
+use metrics_exporter_prometheus::PrometheusBuilder;
 use schemas::*;
 use std::{collections::BTreeMap, time::Duration};
 use streams::{
@@ -120,6 +121,21 @@ fn fields(values: &[(&str, &str)]) -> CustomerFields {
     CustomerFields::from(&values.iter().map(|(f, v)| (f.parse().unwrap(), Value::from(*v))).collect::<Values>())
 }
 
+/// The answer to a write that was done, and what it left.
+fn done(write: &Write, left: &[(&str, &str)]) -> SourceCustomer {
+    let left = Some(fields(left));
+    let answer = Answer {
+        write_id: write.id.clone(),
+        outcome: Outcome::Done,
+        refused_field: None,
+        reason: None,
+        taken: false,
+        left: left.clone(),
+        unseen: false,
+    };
+    SourceCustomer { order: Some(99), fields: left, answer: Some(answer), ..Default::default() }
+}
+
 #[test]
 fn describe_is_stable() {
     insta::assert_snapshot!(customers::build(&config(), &Registry::new()).unwrap().describe().to_string());
@@ -158,21 +174,27 @@ fn an_edit_is_one_write_and_an_edit_after_it_waits_for_the_outcome() {
     assert_eq!((key.as_str(), write.after), ("cus_1", 2));
     assert_eq!(CustomerFields::from(&write.set), fields(&[("name", "Ada")]));
 
-    let left = Some(fields(&[("email", "ada@example.com"), ("name", "Ada")]));
-    let answer = Answer {
-        write_id: write.id.clone(),
-        outcome: Outcome::Done,
-        refused_field: None,
-        reason: None,
-        taken: false,
-        left: left.clone(),
-        unseen: false,
-    };
-    let result = SourceCustomer { order: Some(99), fields: left, answer: Some(answer), ..Default::default() };
-    hub.publish("customers.stripe", "cus_1", &result);
+    hub.publish("customers.stripe", "cus_1", &done(write, &[("email", "ada@example.com"), ("name", "Ada")]));
     let requests = hub.requests();
     let [(_, Action::Write(write))] = &requests[..] else { panic!("{requests:?}") };
     assert_eq!(CustomerFields::from(&write.set), fields(&[("name", "Bea")]));
+}
+
+#[test]
+fn an_edit_is_measured_though_a_walk_passes_before_its_answer() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        let mut hub = Hub::new();
+        hub.snapshot("product", "1", &[("email", "ada@example.com")]);
+        hub.snapshot("stripe", "cus_1", &[("email", "ada@example.com")]);
+        hub.snapshot("product", "1", &[("email", "ada@example.com"), ("name", "Ada")]);
+        let requests = hub.requests();
+        let [(_, Action::Write(write))] = &requests[..] else { panic!("{requests:?}") };
+        hub.imported("stripe");
+        hub.publish("customers.stripe", "cus_1", &done(write, &[("email", "ada@example.com"), ("name", "Ada")]));
+    });
+    let told = recorder.handle().render();
+    assert!(told.contains("concord_propagation_seconds_count{system=\"stripe\"} 1"), "{told}");
 }
 
 #[test]

@@ -243,8 +243,8 @@ impl Unify {
             if whole {
                 self.walk.position = Some(customer.id.to_string());
             }
-            self.recent.take(customer.id);
-            self.touched.entry(customer.id).or_insert_with(|| Box::new(Touched::new(customer)));
+            let kept = self.recent.take(customer.id);
+            self.touched.entry(customer.id).or_insert_with(|| kept.unwrap_or_else(|| Box::new(Touched::new(customer))));
         }
         self.keep_walk(ctx)?;
         self.schedule_walk(ctx);
