@@ -121,21 +121,6 @@ impl State {
         }
     }
 
-    /// Whether Concord writes with some of the versions, whichever process is asked.
-    fn is_concords(&self, subject: &str, among: impl Fn(i32) -> bool) -> bool {
-        let mut versions = self.subjects.get(subject).into_iter().flat_map(|s| &s.versions).filter(|(number, _)| among(**number));
-        is_named_as_concords(subject) && versions.any(|(_, version)| self.parsed(&version.schema).is_ok_and(|it| is_concords(&it)))
-    }
-
-    /// What a new version must be able to do. Where Concord writes, it goes by the latest: one that has nothing to do with the others
-    /// would make other things of its records.
-    fn level_held(&self, subject: &str) -> Compatibility {
-        match self.level_of(subject) {
-            Compatibility::None if self.is_concords(subject, |_| true) => Compatibility::Full,
-            level => level,
-        }
-    }
-
     /// What Concord writes with is not taken from under it: none of these versions is its own.
     fn deletable(&self, subject: &str, versions: impl Fn(i32) -> bool) -> Result<Mode, Refusal> {
         if self.is_concords(subject, versions) {
@@ -170,7 +155,7 @@ impl State {
             return Ok(Change { answer, records: Vec::new() });
         }
         if mode != Mode::Import {
-            let level = self.level_held(subject);
+            let level = self.level_of(subject);
             if let Some((version, found)) = self.misfit(level, &self.live(subject), &understood.schema) {
                 return Err(Refusal::incompatible(subject, &messages(level, version, &found)));
             }
@@ -348,18 +333,6 @@ impl State {
         };
         Ok(Change { answer, records: vec![SchemaRecord::mode(subject, None)] })
     }
-}
-
-/// The topics of the protocol, and the changelogs of its stores, whose name an application chooses.
-fn is_named_as_concords(subject: &str) -> bool {
-    let Some(topic) = subject.strip_suffix("-value") else { return false };
-    ["customers.", "requests.", "links."].iter().any(|first| topic.starts_with(first)) || topic.ends_with("-changelog")
-}
-
-/// One of the schemas in this project's folder `schemas`: nobody else's are of its namespace.
-fn is_concords(schema: &Schema) -> bool {
-    let namespace = schema.avro().namespace();
-    namespace.is_some_and(|namespace| namespace == "concord" || namespace.starts_with("concord."))
 }
 
 /// The text with all types in place, in the one form.

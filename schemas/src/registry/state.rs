@@ -160,7 +160,17 @@ impl Subject {
 impl State {
     pub fn level_of(&self, subject: &str) -> Compatibility {
         let own = self.subjects.get(subject).and_then(|s| s.config.as_ref()?.level);
-        own.or_else(|| self.config.as_ref()?.level).unwrap_or_default()
+        match own.or_else(|| self.config.as_ref()?.level).unwrap_or_default() {
+            // A schema of something else there would make other things of Concord's records.
+            Compatibility::None if self.is_concords(subject, |_| true) => Compatibility::Full,
+            level => level,
+        }
+    }
+
+    /// Whether Concord writes with one of these versions, whichever process is asked.
+    pub fn is_concords(&self, subject: &str, among: impl Fn(i32) -> bool) -> bool {
+        let mut versions = self.subjects.get(subject).into_iter().flat_map(|s| &s.versions).filter(|(number, _)| among(**number));
+        is_named_as_concords(subject) && versions.any(|(_, version)| self.parsed(&version.schema).is_ok_and(|it| is_in_its_namespace(&it)))
     }
 
     pub fn normalizes(&self, subject: &str) -> bool {
@@ -282,4 +292,16 @@ impl State {
         };
         self.schemas.values().filter(|stored| refers(stored)).map(|stored| stored.id).filter(alive).collect()
     }
+}
+
+/// The topics of the protocol, and the changelogs of its stores, whose name an application chooses.
+fn is_named_as_concords(subject: &str) -> bool {
+    let Some(topic) = subject.strip_suffix("-value") else { return false };
+    ["customers.", "requests.", "links."].iter().any(|first| topic.starts_with(first)) || topic.ends_with("-changelog")
+}
+
+/// That of this project's folder `schemas`: nobody else's schemas are in it.
+fn is_in_its_namespace(schema: &Schema) -> bool {
+    let namespace = schema.avro().namespace();
+    namespace.is_some_and(|namespace| namespace == "concord" || namespace.starts_with("concord."))
 }
