@@ -5,7 +5,7 @@
 //! the greatest version. Tables that have not come as far as the group (the database was restored from a backup) go on from where they
 //! are.
 
-use clients::postgres::{ActError, message};
+use clients::postgres::{self, message};
 use connect::{ConnectError, Health};
 use rustc_hash::FxHashMap;
 use schemas::{AvroCodec, CustomerConflict, CustomerId, Field, Millis, Registry, UnifiedCustomer, Value, normalise_email, value_subject};
@@ -122,10 +122,7 @@ impl Golden {
                 continue;
             }
             let written = match &mut db {
-                Some(one) => match write(one, &batch, &self.places).await {
-                    Err(error) if is_refused(&error) => write_each(one, &batch, &self.places).await,
-                    outcome => outcome,
-                },
+                Some(one) => self.write(one, &batch).await.map(|()| true).map_err(|error| message(&error)),
                 None => self.begin(&mut batch).await?.map(|one| {
                     db = Some(one);
                     false
@@ -143,7 +140,6 @@ impl Golden {
                 Err(error) => {
                     // Whatever comes next may be another database.
                     db = None;
-                    let error = message(&error);
                     tracing::warn!(error, pause_ms = pause.as_millis() as u64, "The golden tables cannot be written; trying again.");
                     self.health.send_replace(Health::Degraded(error));
                     tokio::select! {
@@ -157,14 +153,26 @@ impl Golden {
         Ok(())
     }
 
-    /// Connects, makes the tables, empties them for a new log, and goes on from where they are.
-    async fn begin(&mut self, batch: &mut Batch) -> Result<Result<PgConnection, sqlx::Error>, GoldenError> {
+    /// Connects, makes the tables, empties them of another log, and goes on from where they are; or why it cannot.
+    async fn begin(&mut self, batch: &mut Batch) -> Result<Result<PgConnection, String>, GoldenError> {
         let mut db = match open(&self.options).await {
             Ok(db) => db,
             Err(error) => return Ok(Err(error)),
         };
-        if self.fresh {
-            let emptied = match emptied(&mut db).await {
+        Ok(match self.settle(&mut db, batch).await? {
+            Ok(()) => Ok(db),
+            Err(error) => Err(message(&error)),
+        })
+    }
+
+    async fn settle(&mut self, db: &mut PgConnection, batch: &mut Batch) -> Result<Result<(), sqlx::Error>, GoldenError> {
+        let found = match there(db, &self.options.log, &self.places).await {
+            Ok(there) => there,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut next = found.next;
+        if self.fresh || found.of_another_log {
+            let emptied = match emptied(db).await {
                 Ok(emptied) => emptied,
                 Err(error) => return Ok(Err(error)),
             };
@@ -176,20 +184,28 @@ impl Golden {
                 return Ok(Err(error));
             }
             self.fresh = false;
+            next.fill(0);
         }
-        let there = match there(&mut db, &self.places).await {
-            Ok(there) => there,
-            Err(error) => return Ok(Err(error)),
-        };
-        if there.iter().zip(&self.next).any(|(there, next)| there < next) {
-            tracing::warn!(
-                "The golden tables in Postgres are older than what was written to them (another data folder, or a backup, was here): they are filled from where they are."
-            );
-            self.next = there.into_iter().zip(&self.next).map(|(there, next)| there.min(*next)).collect();
+        if next.iter().zip(&self.next).any(|(next, known)| next < known) {
+            tracing::warn!("The golden tables in Postgres have not come as far as this log was read: they are filled from where they are.");
+            self.next = next.into_iter().zip(&self.next).map(|(next, known)| next.min(*known)).collect();
             *batch = Batch::default();
             self.follow = self.log.follow(from(&self.places, &self.next)).await.map_err(|error| GoldenError::Log(GROUP, error))?;
         }
-        Ok(Ok(db))
+        Ok(Ok(()))
+    }
+
+    /// The batch; one by one where Postgres has something against some of it.
+    async fn write(&self, db: &mut PgConnection, batch: &Batch) -> Result<(), sqlx::Error> {
+        let ends = |batch: &Batch| -> Json {
+            let ends = batch.ends.iter().filter_map(|(n, end)| Some((self.places.get(*n)?, *end)));
+            let row = |(tp, next): (&TopicPartition, i64)| json!({"topic": &*tp.topic, "partition": tp.partition, "next": next, "log": self.options.log});
+            ends.map(row).collect()
+        };
+        match write(db, batch, &ends(batch)).await {
+            Err(error) if is_refused(&error) => write_each(db, batch, &ends(batch)).await,
+            outcome => outcome,
+        }
     }
 
     /// What is there of every partition.
@@ -239,14 +255,12 @@ impl Golden {
 }
 
 /// Connects, and makes the tables. One connection: another one may be to a database that was restored meanwhile.
-async fn open(options: &Options) -> Result<PgConnection, sqlx::Error> {
-    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(5)).connect(&options.database_url).await?;
-    let mut db = pool.acquire().await?.detach();
-    clients::postgres::act(&mut db, &options.log).await.map_err(|error| match error {
-        ActError::Sql(error) => error,
-        another => sqlx::Error::Configuration(another.into()),
-    })?;
-    clients::postgres::migrate(&pool).await.map_err(|e| sqlx::Error::Protocol(e.to_string()))?;
+async fn open(options: &Options) -> Result<PgConnection, String> {
+    let connect = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(5)).connect(&options.database_url);
+    let pool = connect.await.map_err(|error| message(&error))?;
+    let mut db = pool.acquire().await.map_err(|error| message(&error))?.detach();
+    postgres::act(&mut db, &options.log).await.map_err(|error| error.to_string())?;
+    postgres::migrate(&pool).await.map_err(|error| error.to_string())?;
     Ok(db)
 }
 
@@ -254,11 +268,19 @@ fn from(places: &[TopicPartition], next: &[i64]) -> Vec<(TopicPartition, i64)> {
     places.iter().cloned().zip(next.iter().copied()).collect()
 }
 
-/// Up to where each place is in the tables.
-async fn there(db: &mut PgConnection, places: &[TopicPartition]) -> Result<Vec<i64>, sqlx::Error> {
-    let rows: Vec<(String, i32, i64)> = sqlx::query_as("select topic, partition, next from concord.golden").fetch_all(db).await?;
-    let of = |tp: &TopicPartition| rows.iter().find(|(topic, partition, _)| *topic == *tp.topic && *partition == tp.partition);
-    Ok(places.iter().map(|tp| of(tp).map_or(0, |(.., next)| *next)).collect())
+/// What is in the tables.
+struct There {
+    of_another_log: bool,
+    /// Up to where each place is in them.
+    next: Vec<i64>,
+}
+
+async fn there(db: &mut PgConnection, log: &str, places: &[TopicPartition]) -> Result<There, sqlx::Error> {
+    let rows: Vec<(String, i32, i64, String)> =
+        sqlx::query_as("select topic, partition, next, log from concord.golden").fetch_all(db).await?;
+    let of = |tp: &TopicPartition| rows.iter().find(|(topic, partition, ..)| *topic == *tp.topic && *partition == tp.partition);
+    let next = places.iter().map(|tp| of(tp).map_or(0, |(_, _, next, _)| *next)).collect();
+    Ok(There { of_another_log: rows.iter().any(|(.., of)| of != log), next })
 }
 
 /// A transaction without the rows of another log. Not TRUNCATE: readers go on meanwhile.
@@ -273,7 +295,7 @@ async fn emptied(db: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sql
 }
 
 /// The batch, in one transaction.
-async fn write(db: &mut PgConnection, batch: &Batch, places: &[TopicPartition]) -> Result<bool, sqlx::Error> {
+async fn write(db: &mut PgConnection, batch: &Batch, ends: &Json) -> Result<(), sqlx::Error> {
     let mut one = db.begin().await?;
     if !batch.customers.is_empty() {
         let rows: Json = batch.customers.values().map(customer_row).collect();
@@ -320,20 +342,15 @@ async fn write(db: &mut PgConnection, batch: &Batch, places: &[TopicPartition]) 
         .execute(&mut *one)
         .await?;
     }
-    if !batch.ends.is_empty() {
-        let ends = batch.ends.iter().filter_map(|(n, end)| Some((places.get(*n)?, *end)));
-        let rows: Json = ends.map(|(tp, end)| json!({"topic": &*tp.topic, "partition": tp.partition, "next": end})).collect();
-        sqlx::query(
-            "insert into concord.golden (topic, partition, next)
-             select topic, partition, next from jsonb_to_recordset($1) as r(topic text, partition integer, next bigint)
-             on conflict (topic, partition) do update set next = excluded.next",
-        )
-        .bind(&rows)
-        .execute(&mut *one)
-        .await?;
-    }
-    one.commit().await?;
-    Ok(true)
+    sqlx::query(
+        "insert into concord.golden (topic, partition, next, log)
+         select topic, partition, next, log from jsonb_to_recordset($1) as r(topic text, partition integer, next bigint, log text)
+         on conflict (topic, partition) do update set next = excluded.next, log = excluded.log",
+    )
+    .bind(ends)
+    .execute(&mut *one)
+    .await?;
+    one.commit().await
 }
 
 /// Whether Postgres has something against the data, so that it would refuse them again (SQLSTATE classes 21, 22, 23).
@@ -343,26 +360,24 @@ fn is_refused(error: &sqlx::Error) -> bool {
 }
 
 /// The batch one by one: what is refused is passed over, and holds nothing else up.
-async fn write_each(db: &mut PgConnection, batch: &Batch, places: &[TopicPartition]) -> Result<bool, sqlx::Error> {
+async fn write_each(db: &mut PgConnection, batch: &Batch, ends: &Json) -> Result<(), sqlx::Error> {
     let customers = batch
         .customers
         .iter()
         .map(|(id, customer)| Batch { customers: [(*id, customer.clone())].into_iter().collect(), ..Batch::default() });
     let conflicts = batch.conflicts.iter().map(|conflict| Batch { conflicts: vec![conflict.clone()], ..Batch::default() });
     for one in customers.chain(conflicts) {
-        match write(db, &one, places).await {
+        match write(db, &one, &json!([])).await {
             Err(error) if is_refused(&error) => {
                 let customer = one.customers.keys().next().copied().or_else(|| one.conflicts.first().map(|c| c.customer_id));
                 let id = customer.map(|id| id.to_string()).unwrap_or_default();
                 metrics::counter!("concord_golden_refused_total").increment(1);
                 tracing::error!(customer = id, error = message(&error), "The golden tables refuse a record; it is passed over.");
             }
-            outcome => {
-                outcome?;
-            }
+            outcome => outcome?,
         }
     }
-    write(db, &Batch { ends: batch.ends.clone(), ..Batch::default() }, places).await
+    write(db, &Batch::default(), ends).await
 }
 
 fn customer_row(customer: &UnifiedCustomer) -> Json {
