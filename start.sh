@@ -166,6 +166,15 @@ Ctrl-C stops everything.
 TXT
 } >&2
 
-wait "$concord_pid" && status=0 || status=$?
-concord_pid=''
-exit "$status"
+while :; do
+    ended=''
+    # shellcheck disable=SC2086 # those that were not started are no words
+    wait -n -p ended $concord_pid $sandbox_pid $kafka_pid && status=0 || status=$?
+    case $ended in
+        '') exit "$status" ;;
+        "$concord_pid") concord_pid=''; exit "$status" ;;
+        "$kafka_pid") kafka_pid='' what="the Kafka broker" its_log=$CONCORD_DATA_DIR/kafka/broker.log ;;
+        *) sandbox_pid='' what="the sandbox Stripe" its_log=$CONCORD_DATA_DIR/sandbox.log ;;
+    esac
+    say "$what ended with status $status (see $its_log); Concord waits for it: stop with Ctrl-C, and start again"
+done

@@ -84,6 +84,8 @@ pub async fn apply(config: &Config) -> anyhow::Result<()> {
 pub struct Product<'a> {
     pub name: &'a System,
     pub table: &'a TableConfig,
+    /// Whether the schema `concord` is: without it there are no triggers.
+    pub is_there: bool,
     pool: PgPool,
     db: PoolConnection<Postgres>,
 }
@@ -93,8 +95,9 @@ impl<'a> Product<'a> {
     pub async fn reach(config: &'a Config) -> anyhow::Result<Option<Product<'a>>> {
         let Some((name, table)) = product(config) else { return Ok(None) };
         let pool = pool(config)?;
-        let db = pool.acquire().await.map_err(sql)?;
-        Ok(Some(Product { name, table, pool, db }))
+        let mut db = pool.acquire().await.map_err(sql)?;
+        let there = sqlx::query_scalar("SELECT to_regnamespace('concord') IS NOT NULL").fetch_one(&mut *db).await;
+        Ok(Some(Product { name, table, is_there: there.map_err(sql)?, pool, db }))
     }
 
     /// Refuses what was made for another log than the one that is here: it may be another Concord's.

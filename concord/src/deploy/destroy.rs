@@ -5,7 +5,7 @@ use super::{
     database::Product,
     kafka::Brokers,
     log::{FILE, open},
-    removal::Removal,
+    removal::{NOTHING, Removal},
 };
 use crate::{config::Config, stdout};
 use anyhow::{Context, bail};
@@ -15,18 +15,22 @@ use std::{
 };
 
 pub async fn run(config: &Config, yes: bool, allow: &[Allow]) -> anyhow::Result<bool> {
-    let on_brokers = match &config.kafka {
-        Some(kafka) => Some(Removal::look(config, Brokers::reach(config, kafka).await?).await?),
+    let log = config.data_dir.join(FILE);
+    // Both are reached before anything goes: else half of it would be gone.
+    let brokers = match &config.kafka {
+        Some(kafka) => Some(Brokers::reach(config, kafka).await?),
         None => None,
     };
-    let log = config.data_dir.join(FILE);
-    // Reached before anything goes: else half of it would be gone.
     let mut product = Product::reach(config).await?;
     if let Some(product) = &mut product
         && !allow.contains(&Allow::OtherLog)
     {
-        product.is_of(super::at_hand(config).await?.as_ref()).await?;
+        product.is_of(super::at_hand(config, brokers.as_ref()).await?.as_ref()).await?;
     }
+    let on_brokers = match brokers {
+        Some(brokers) => Some(Removal::look(config, brokers).await?),
+        None => None,
+    };
     let mut going = Vec::new();
     let mut kept = Vec::new();
     match &on_brokers {
@@ -39,10 +43,14 @@ pub async fn run(config: &Config, yes: bool, allow: &[Allow]) -> anyhow::Result<
         }
         None => {}
     }
-    if let Some(Product { name, table, .. }) = &product {
+    if let Some(Product { name, table, .. }) = product.as_ref().filter(|product| product.is_there) {
         going.push(format!("the triggers concord_{name}_… on {}", table.table));
         going.push("the schema concord in DATABASE_URL: outbox, fences, golden tables".into());
         kept.push(format!("{} and all its rows", table.table));
+    }
+    if going.is_empty() {
+        stdout::print("Nothing of Concord's is there.\n")?;
+        return Ok(true);
     }
     let list = |lines: &[String]| lines.iter().map(|it| format!("  - {it}\n")).collect::<String>();
     eprint!("This takes away for ever:\n{}", list(&going));
@@ -51,7 +59,7 @@ pub async fn run(config: &Config, yes: bool, allow: &[Allow]) -> anyhow::Result<
     } else if !kept.is_empty() {
         eprint!("It keeps:\n{}", list(&kept));
     }
-    if !yes && !agreed("destroy", "Nothing was taken away")? {
+    if !yes && !agreed("destroy", NOTHING)? {
         bail!("nothing was taken away");
     }
     if let Some(removal) = &on_brokers {

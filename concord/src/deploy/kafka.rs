@@ -3,6 +3,7 @@
 use super::{schemas, topics::Topic};
 use crate::{
     config::{Config, Kafka},
+    reader::Reader,
     registry::Service,
     topics,
 };
@@ -32,6 +33,11 @@ impl Brokers {
     /// As connectors use them.
     pub fn log(&self) -> Log {
         Log::Kafka(self.log.clone())
+    }
+
+    /// As commands read it that look beside its processes.
+    pub fn reader(&self, config: &Config) -> Reader {
+        Reader::Cluster(self.log.clone(), topics::schemas_topic(config))
     }
 
     pub async fn register(&self, config: &Config) -> anyhow::Result<()> {

@@ -20,7 +20,7 @@ pub use destroy::{agreed, gone};
 pub use kafka::Brokers;
 pub use log::FILE;
 pub use make::make;
-pub use removal::{internal_topics, is_ours};
+pub use removal::{idle, internal_topics, is_ours, stop_first};
 pub use topics::wanted;
 
 use crate::{
@@ -63,10 +63,11 @@ pub enum Allow {
 }
 
 /// The log that the configuration names, if there is one yet.
-async fn at_hand(config: &Config) -> anyhow::Result<Option<Reader>> {
-    match config.kafka.is_some() || config.data_dir.join(log::FILE).exists() {
-        true => Reader::open(config).await.map(Some),
-        false => Ok(None),
+async fn at_hand(config: &Config, brokers: Option<&Brokers>) -> anyhow::Result<Option<Reader>> {
+    match brokers {
+        Some(brokers) => Ok(Some(brokers.reader(config))),
+        None if config.data_dir.join(log::FILE).exists() => Reader::open(config).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -86,7 +87,7 @@ pub async fn run(args: Deploy, overrides: &Overrides, env: &Env) -> anyhow::Resu
     let wanted = topics::wanted(&config);
     let in_topics = topics::steps(&wanted, &there, config.kafka.as_ref(), &args.allow);
     let in_registry = schemas::plan(&config, &registry).await?;
-    let in_database = database::plan(&config, at_hand(&config).await?.as_ref()).await?;
+    let in_database = database::plan(&config, at_hand(&config, brokers.as_ref()).await?.as_ref()).await?;
     let ksqldb = match &config.ksqldb {
         Some(ksqldb) => Some(ksqldb::Deployment::look(ksqldb).await?),
         None => None,

@@ -14,8 +14,21 @@ use std::{collections::BTreeSet, path::PathBuf};
 use streams::kafka::GroupState;
 use topology::customers;
 
-const STOP: &str =
-    "Concord is running; stop all its processes first (one that was killed counts until its session ends). Nothing was taken away";
+/// Why nothing is done while somebody works with it; `nothing`: what is told of that.
+pub fn stop_first(nothing: &str) -> String {
+    format!("Concord is running; stop all its processes first (one that was killed counts until its session ends). {nothing}")
+}
+
+/// Nobody is in the groups, as far as it was seen.
+pub fn idle(groups: &[GroupState], nothing: &str) -> anyhow::Result<()> {
+    match groups.iter().find(|group| group.members > 0) {
+        Some(group) => bail!("the consumer group {} has members: {}", group.name, stop_first(nothing)),
+        None => Ok(()),
+    }
+}
+
+/// What is told where nothing is done.
+pub const NOTHING: &str = "Nothing was taken away";
 
 pub struct Removal {
     brokers: Brokers,
@@ -58,18 +71,14 @@ impl Removal {
         schemas.into_iter().chain([copies]).collect()
     }
 
-    /// Nobody works with it, as far as it was seen.
     pub fn idle(&self) -> anyhow::Result<()> {
-        match self.groups.iter().find(|group| group.members > 0) {
-            Some(group) => bail!("the consumer group {} has members: {STOP}", group.name),
-            None => Ok(()),
-        }
+        idle(&self.groups, NOTHING)
     }
 
     /// Nothing at all while somebody works with it.
     pub async fn apply(self) -> anyhow::Result<()> {
         // Also where we are told nothing of it: of members that use the newer protocol, or that we may not know of.
-        self.brokers.log.delete_group(&self.application_id).await.context(STOP)?;
+        self.brokers.log.delete_group(&self.application_id).await.with_context(|| stop_first(NOTHING))?;
         for group in &self.groups {
             self.brokers.log.delete_group(&group.name).await?;
         }

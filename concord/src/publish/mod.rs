@@ -36,6 +36,9 @@ pub async fn run(args: Args, overrides: &Overrides, env: &Env) -> anyhow::Result
         Some(path) => Some(BufWriter::new(File::create(path).with_context(|| format!("cannot write {}", path.display()))?)),
         None => None,
     };
+    if let Some(partition) = args.partition {
+        eprintln!("all go to partition {partition}: where it is not that of their key, Concord does not know them again");
+    }
     let mut lines = Lines::open(&args.file, form)?;
     let target = Arc::new(Target::find(&args, overrides, env).await?);
     // Whether there is such a topic, also where no line comes; and the schema, looked for once and not with every batch.

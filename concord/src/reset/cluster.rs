@@ -3,13 +3,14 @@
 //! A reset that died is begun again, by the same command: where what is put aside is whole, from that. Until it is done no process starts.
 
 use super::{
+    NOTHING,
     fate::{self, Fate, Terms},
     plan::Line,
     state::{self, Numbered},
 };
 use crate::{
     config::{Config, Kafka, Kind},
-    deploy::{Brokers, gone, internal_topics, is_ours, wanted},
+    deploy::{Brokers, gone, idle, internal_topics, is_ours, stop_first, wanted},
     dlq::{MARKS, Marks, SUFFIX},
     moment, registry, shape,
     topics::schemas_topic,
@@ -119,11 +120,7 @@ impl<'a> Cluster<'a> {
     }
 
     pub async fn execute(self) -> anyhow::Result<()> {
-        const STOP: &str =
-            "Concord is running; stop all its processes first (one that was killed counts until its session ends). Nothing was reset";
-        if let Some(group) = self.groups.iter().find(|group| group.members > 0) {
-            bail!("the consumer group {} has members: {STOP}", group.name);
-        }
+        idle(&self.groups, NOTHING)?;
         let links = if self.terms.forget_links { FORGETS } else { KEEPS };
         let asked = &format!("{links} and has {} partitions", self.config.partitions);
         let begun = self.topics.iter().any(|(name, _)| name == ASIDE);
@@ -142,7 +139,7 @@ impl<'a> Cluster<'a> {
             if is_new {
                 self.log.delete_topics(&[ASIDE.to_owned()]).await?;
             }
-            return Err(error).context(STOP);
+            return Err(error).with_context(|| stop_first(NOTHING));
         }
         for group in &self.groups {
             self.log.delete_group(&group.name).await?;

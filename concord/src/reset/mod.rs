@@ -24,6 +24,9 @@ use cluster::Cluster;
 use fate::Fate;
 use plan::Line;
 
+/// What is told where nothing is done.
+const NOTHING: &str = "Nothing was reset";
+
 #[derive(Debug, Args)]
 pub struct Reset {
     /// Do it. Without this it is only told what would be done
@@ -61,7 +64,7 @@ pub async fn run(args: Reset, overrides: &Overrides, env: &Env) -> anyhow::Resul
     }
     if !args.yes {
         eprint!("{}", plan::text(&lines));
-        if !agreed("reset", "Nothing was reset")? {
+        if !agreed("reset", NOTHING)? {
             bail!("nothing was reset");
         }
     }

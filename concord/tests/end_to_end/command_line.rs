@@ -3,7 +3,7 @@
 use crate::world::{KEY, Plan, SECRET, World};
 use reqwest::Method;
 use serde_json::{Value as Json, json};
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
 const WITH_CRM: &str = "[systems.product]\nkind = \"postgres\"\n[systems.stripe]\nkind = \"stripe\"\n[systems.crm]\nkind = \"topic\"\n";
 
@@ -240,7 +240,7 @@ async fn end_to_end_publish_takes_headers_times_partitions_and_schemas() {
     };
 
     let (ok, _, err) = publish(&world, &["--header", "source=import", "--header", "trace=0", "--partition", "3"]);
-    assert!(ok && err.contains("published 1 record "), "{err}");
+    assert!(ok && err.contains("all go to partition 3") && err.contains("published 1 record "), "{err}");
     let seen = consume(&world, &["--key", "7"]);
     assert_eq!((seen.len(), &seen[0]["partition"], &seen[0]["timestamp"]), (1, &json!(3), &json!(now - hour)));
     assert_eq!(seen[0]["headers"], json!({"source": "import", "trace": "1"}));
@@ -304,4 +304,22 @@ async fn end_to_end_publish_takes_headers_times_partitions_and_schemas() {
     let numbers: Vec<Json> = read().iter().map(|refused| refused["line"].clone()).collect();
     assert_eq!((numbers, &read()[1]["text"]), (vec![json!(2), json!(3)], &json!(lines.lines().last().unwrap())));
     assert_eq!(consume(&world, &["--key", "8"])[0]["headers"], json!({"a": "b"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn end_to_end_commands_say_that_no_broker_answers() {
+    let mut world = World::prepared(Plan::usual()).await;
+    // A port that nobody listens at.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    world.env.push(("KAFKA_BOOTSTRAP_SERVERS".into(), nobody.clone()));
+    let commands = [&["validate"][..], &["lag"], &["deploy", "--dry-run"]];
+    let run = |args: &&[&str]| {
+        world.command().env("CONCORD_LOG", "info").args(*args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for (command, run) in commands.iter().zip(commands.iter().map(run).collect::<Vec<_>>()) {
+        let ended = run.wait_with_output().unwrap();
+        let said = [ended.stdout, ended.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        assert_eq!(ended.status.code(), Some(1), "{command:?}: {said}");
+        assert!(said.contains(&format!("no broker answers at {nobody}")) && said.contains("waiting for them"), "{command:?}: {said}");
+    }
 }
