@@ -49,7 +49,7 @@ impl Life<'_> {
             self.consumer.commit(&offsets, CommitMode::Sync).map_err(|error| KafkaStreamsError::broker("committing offsets", error))?;
             offsets = TopicPartitionList::new();
         }
-        let ends = self.output.transactions.commit(&offsets, &group)?;
+        let ends = self.output.transactions.commit(offsets, group)?;
         fail_point::reached("after committing");
         self.apply(&ends)?;
         fail_point::reached("after the local stores");

@@ -5,6 +5,7 @@
 //! successor begins by having the broker settle whatever is open, under a new epoch.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -22,7 +23,7 @@ use crate::{Headers, ProducerRecord};
 
 /// The longest time that an answer may take.
 const LONGEST_ANSWER: Duration = Duration::from_secs(5);
-/// Reports of records come this much later at most.
+/// Reports of records, and calls that are out of time, come this much later at most.
 const LATE: Duration = Duration::from_secs(1);
 /// An abort that takes longer is left to the next producer, whose first call does the same.
 const LONGEST_ABORT: Duration = Duration::from_secs(1);
@@ -103,7 +104,8 @@ impl ProducerContext for Deliveries {
 }
 
 pub(super) struct Transactions {
-    producer: BaseProducer<Deliveries>,
+    /// Shared with a call of its own that does not return.
+    producer: Arc<BaseProducer<Deliveries>>,
     config: KafkaStreamsConfig,
     client_id: String,
     id: String,
@@ -121,7 +123,7 @@ pub(super) struct Transactions {
 impl Transactions {
     /// A producer that is not yet [settled](Self::settle).
     pub(super) fn new(config: &KafkaStreamsConfig, client_id: String, id: String) -> Result<Transactions, KafkaStreamsError> {
-        let producer = clients::producer(config, &client_id, &id, Deliveries::default())?;
+        let producer = Arc::new(clients::producer(config, &client_id, &id, Deliveries::default())?);
         let records = clients::transaction_timeout(config) + LATE;
         let answer = LONGEST_ANSWER.min(clients::request_timeout(config) / 2);
         Ok(Transactions { producer, config: config.clone(), client_id, id, settled: false, open: false, sent: 0, records, answer })
@@ -129,10 +131,10 @@ impl Transactions {
 
     /// Gives the producer up, and what it had open, for a new one of the same id that is not yet settled.
     pub(super) fn renew(&mut self) -> Result<(), KafkaStreamsError> {
-        let producer = clients::producer(&self.config, &self.client_id, &self.id, Deliveries::default())?;
+        let producer = Arc::new(clients::producer(&self.config, &self.client_id, &self.id, Deliveries::default())?);
         let old = std::mem::replace(&mut self.producer, producer);
         (self.settled, self.open) = (false, false);
-        watchdog::within("dropping a producer", LONGEST_DROP, move || drop(old))
+        watchdog::within("dropping a producer", LONGEST_DROP, move || drop(old)).map(drop)
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -196,16 +198,16 @@ impl Transactions {
     /// Commits what was sent, with the offsets of the group; the last offset of each changelog that was written.
     pub(super) fn commit(
         &mut self,
-        offsets: &TopicPartitionList,
-        group: &ConsumerGroupMetadata,
+        offsets: TopicPartitionList,
+        group: ConsumerGroupMetadata,
     ) -> Result<FxHashMap<Slot, i64>, TransactionError> {
-        self.commit_groups(&[(offsets, group)])
+        self.commit_groups(vec![(offsets, group)])
     }
 
     /// The same with the offsets of any number of groups.
     pub(super) fn commit_groups(
         &mut self,
-        groups: &[(&TopicPartitionList, &ConsumerGroupMetadata)],
+        groups: Vec<(TopicPartitionList, ConsumerGroupMetadata)>,
     ) -> Result<FxHashMap<Slot, i64>, TransactionError> {
         self.begin()?;
         fail_point::reached("before the flush");
@@ -215,8 +217,8 @@ impl Transactions {
             return Err(self.producer.context().refusals.topic().map_or_else(abort, TransactionError::Denied));
         }
         fail_point::reached("before adding offsets");
-        for (offsets, group) in groups {
-            self.ask("adding offsets", Some(offsets), |producer, wait| producer.send_offsets_to_transaction(offsets, group, wait))?;
+        for offsets_of_group in groups {
+            self.add(offsets_of_group)?;
         }
         fail_point::reached("before committing");
         // Once it is asked for, nobody but the broker knows what it came to: never is a commit that failed taken for an abort.
@@ -226,6 +228,21 @@ impl Transactions {
         })?;
         self.open = false;
         Ok(std::mem::take(&mut *self.producer.context().last.lock()))
+    }
+
+    /// Adds a group's offsets to the transaction. This call heeds no timeout where the group's coordinator is taken off the list of brokers
+    /// meanwhile: it waits until any broker comes or goes (librdkafka 2.12.1; its issues 5456 and 5511).
+    fn add(&self, offsets_of_group: (TopicPartitionList, ConsumerGroupMetadata)) -> Result<(), TransactionError> {
+        const ADDING: &str = "adding offsets";
+        let offsets_of_group = Arc::new(offsets_of_group);
+        self.ask(ADDING, Some(&offsets_of_group.0), |producer, wait| {
+            let (producer, offsets_of_group) = (producer.clone(), offsets_of_group.clone());
+            let call = move || producer.send_offsets_to_transaction(&offsets_of_group.0, &offsets_of_group.1, wait);
+            match watchdog::within(ADDING, wait + LATE, call) {
+                Ok(Some(answer)) => answer,
+                Ok(None) | Err(_) => Err(KafkaError::Global(RDKafkaErrorCode::OperationTimedOut)),
+            }
+        })
     }
 
     /// Aborts what was sent, if anything. `abort_transaction` alone would wait for records whose reports nobody takes.
@@ -303,7 +320,7 @@ impl Transactions {
         &self,
         action: &str,
         read: Option<&TopicPartitionList>,
-        mut call: impl FnMut(&BaseProducer<Deliveries>, Duration) -> KafkaResult<()>,
+        mut call: impl FnMut(&Arc<BaseProducer<Deliveries>>, Duration) -> KafkaResult<()>,
     ) -> Result<(), TransactionError> {
         let deadline = Instant::now() + self.answer;
         loop {

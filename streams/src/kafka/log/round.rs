@@ -89,9 +89,8 @@ impl Round {
             std::mem::take(&mut self.appends).into_iter().for_each(|pending| pending.answer(Ok(Vec::new())));
             return Ok(());
         }
-        let groups: Vec<_> = groups.iter().map(|(offsets, group)| (offsets, group)).collect();
         let outcome = match self.send(transactions) {
-            Ok(()) => transactions.commit_groups(&groups).map_err(|error| (None, error)),
+            Ok(()) => transactions.commit_groups(groups).map_err(|error| (None, error)),
             Err((append, error)) => Err((Some(append), error)),
         };
         let (append, error) = match outcome {
