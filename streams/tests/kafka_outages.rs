@@ -66,6 +66,21 @@ mod on_kafka {
             self.application.end();
             assert_each_counted_once(&self.prefix, what);
         }
+
+        /// All brokers are away for so long; and meanwhile the application does not spin, and does not grow.
+        fn without_brokers(&self, outage: Duration) {
+            let (application, broker) = (&self.application, own_broker());
+            let (memory, cpu, started) = (application.memory(), application.cpu_time(), Instant::now());
+            broker.kill();
+            std::thread::sleep(outage);
+            let (cpu, grown) = (application.cpu_time() - cpu, application.memory().saturating_sub(memory) >> 20);
+            broker.start();
+            let gone = started.elapsed();
+            let recovery = self.tail.await_news(WITHIN);
+            println!("all brokers gone for {gone:?}: recovery {recovery:?}; in {outage:?} {cpu:?} of processor time, {grown} MB more");
+            assert!(cpu < outage / 20, "it spins: {cpu:?}");
+            assert!(grown < 64, "it grows: {grown} MB");
+        }
     }
 
     fn patient(prefix: &str, folder: &Path) -> Process {
@@ -116,20 +131,21 @@ mod on_kafka {
 
     #[test]
     fn all_brokers_gone_for_a_while() {
-        let (counting, broker) = (Counting::begin("gone", patient), own_broker());
-        let application = &counting.application;
-        let (memory, cpu) = (application.memory(), application.cpu_time());
-        let (outage, started) = (Duration::from_secs(if is_long() { 60 } else { 12 }), Instant::now());
-        broker.kill();
-        std::thread::sleep(outage);
-        let (cpu, grown) = (application.cpu_time() - cpu, application.memory().saturating_sub(memory) >> 20);
-        broker.start();
-        let gone = started.elapsed();
-        let recovery = counting.tail.await_news(WITHIN);
-        println!("all brokers gone for {gone:?}: recovery {recovery:?}; in {outage:?} {cpu:?} of processor time, {grown} MB more");
-        assert!(cpu < outage / 20, "it spins: {cpu:?}");
-        assert!(grown < 64, "it grows: {grown} MB");
+        let counting = Counting::begin("gone", patient);
+        counting.without_brokers(Duration::from_secs(if is_long() { 60 } else { 12 }));
         counting.finish("all brokers gone");
+    }
+
+    /// Four times a session of 1.5 s: the application takes its partitions for lost, while nobody can give it others.
+    fn longer_than_a_session() -> Duration {
+        Duration::from_secs(if is_long() { 60 } else { 6 })
+    }
+
+    #[test]
+    fn all_brokers_gone_for_longer_than_a_session() {
+        let counting = Counting::begin("gone-long", Process::start);
+        counting.without_brokers(longer_than_a_session());
+        counting.finish("all brokers gone for longer than a session");
     }
 
     /// The application is behind a proxy that brings commits into trouble; the error codes that the broker gave to them.
