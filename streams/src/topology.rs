@@ -57,6 +57,7 @@ pub struct Topology {
     pub(crate) internal_topics: BTreeMap<String, Option<i32>>,
     /// Groups of source nodes whose topics must have equally many partitions.
     pub(crate) copartitioned: Vec<BTreeSet<String>>,
+    pub(crate) needs_exactly_once: bool,
 }
 
 #[derive(Clone)]
@@ -95,6 +96,13 @@ impl Topology {
     /// An empty topology.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says that records must not be processed twice: that what the stores hold is right only together with the outputs and offsets of
+    /// the same commit. A driver that is set to less refuses the topology.
+    pub fn require_exactly_once(&mut self) -> &mut Self {
+        self.needs_exactly_once = true;
+        self
     }
 
     /// Adds a source that reads these topics.

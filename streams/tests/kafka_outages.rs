@@ -67,6 +67,16 @@ mod on_kafka {
             assert_each_counted_once(&self.prefix, what);
         }
 
+        /// The same where a line may be counted more than once.
+        fn finish_at_least_once(self, what: &str) {
+            self.load.stop();
+            await_processed(&self.prefix);
+            self.application.end();
+            let verdict = verdict(&self.prefix);
+            println!("{what}: {verdict:?}");
+            assert!(verdict.is_complete(), "{what}: {verdict:?}");
+        }
+
         /// All brokers are away for so long; and meanwhile the application does not spin, and does not grow.
         fn without_brokers(&self, outage: Duration) {
             let (application, broker) = (&self.application, own_broker());
@@ -146,6 +156,14 @@ mod on_kafka {
         let counting = Counting::begin("gone-long", Process::start);
         counting.without_brokers(longer_than_a_session());
         counting.finish("all brokers gone for longer than a session");
+    }
+
+    #[test]
+    fn all_brokers_gone_for_longer_than_a_session_at_least_once() {
+        let start = |prefix: &str, folder: &Path| Process::start_with(prefix, folder, &[(AT_LEAST_ONCE, "")]);
+        let counting = Counting::begin("gone-alo", start);
+        counting.without_brokers(longer_than_a_session());
+        counting.finish_at_least_once("all brokers gone, at least once");
     }
 
     /// The application is behind a proxy that brings commits into trouble; the error codes that the broker gave to them.

@@ -110,6 +110,42 @@ mod on_kafka {
     }
 
     #[test]
+    fn at_least_once_goes_on_after_a_restart() {
+        let (prefix, folder) = (topics("alo"), tempfile::tempdir().unwrap());
+        let mut config = config(&prefix, folder.path());
+        at_least_once(&mut config);
+        for (line, expected) in [("a b", vec![("a", 1), ("b", 1)]), ("b", vec![("a", 1), ("b", 1), ("b", 2)])] {
+            produce(&format!("{prefix}-lines"), [("1", line, 1)]);
+            let streams = KafkaStreams::start(&word_count(&prefix), config.clone()).unwrap();
+            let expected: Vec<_> = expected.into_iter().map(|(word, count)| (word.to_owned(), count)).collect();
+            eventually("it is counted", WITHIN, || counts(&prefix) == expected);
+            // The end commits.
+            close(&streams);
+        }
+        await_processed(&prefix);
+    }
+
+    #[test]
+    fn at_least_once_nothing_is_committed_before_all_outputs_are_written() {
+        let (prefix, folder) = (unique("alo-refused"), tempfile::tempdir().unwrap());
+        let (lines, words, counted) = (format!("{prefix}-lines"), format!("{prefix}-words"), format!("{prefix}-counts"));
+        create_topics(&[(&lines, 1), (&counted, 1)]);
+        // The broker takes none of the words.
+        create_topics_with(&[(&words, 1)], &[("max.message.bytes", "10")]);
+        let mut config = config(&prefix, folder.path());
+        at_least_once(&mut config);
+        let streams = KafkaStreams::start(&word_count(&prefix), config).unwrap();
+        produce(&lines, [("1", "a", 1), ("2", "b", 1)]);
+
+        eventually("it is said", WITHIN, || streams.trouble().is_some_and(|trouble| trouble.code == "kafka-producer"));
+        set_topic(&words, "max.message.bytes", "1000000");
+
+        eventually("both are counted", WITHIN, || ["a", "b"].iter().all(|word| counts(&prefix).iter().any(|(counted, _)| counted == word)));
+        close(&streams);
+        await_processed(&prefix);
+    }
+
+    #[test]
     fn poison_goes_to_the_dead_letter_queue_and_the_rest_is_counted() {
         let (prefix, folder) = (topics("poison"), tempfile::tempdir().unwrap());
         let mut config = config(&prefix, folder.path());

@@ -3,6 +3,7 @@
 use metrics_exporter_prometheus::PrometheusBuilder;
 use schemas::*;
 use std::{collections::BTreeMap, time::Duration};
+use streams::kafka::{KafkaStreams, KafkaStreamsConfig, ProcessingGuarantee};
 use streams::{
     ConsumerRecord, StringSerde, TaskConfig, TestDriverConfig, TestOutputTopic, TopicPartition, TopologyTestDriver, dead_letter_queue,
 };
@@ -12,6 +13,15 @@ use topology::customers::{
     stored::{self, Avro},
     walks::IMPORT,
 };
+
+#[test]
+fn no_driver_that_may_process_a_record_twice_takes_it() {
+    let topology = customers::build(&config(), &Registry::new()).unwrap();
+    let mut at_least_once = KafkaStreamsConfig::new("concord", "nobody:9092", "/nowhere");
+    at_least_once.processing_guarantee = ProcessingGuarantee::AtLeastOnce;
+    let error = KafkaStreams::start(&topology, at_least_once).unwrap_err();
+    assert_eq!(error.code(), "kafka-needs-exactly-once");
+}
 
 struct Hub {
     config: Config,

@@ -10,7 +10,7 @@ use rdkafka::{ClientContext, config::FromClientConfigAndContext};
 
 use super::refusal::Refusals;
 use super::security;
-use super::{GroupProtocol, KafkaStreamsConfig, KafkaStreamsError};
+use super::{GroupProtocol, KafkaStreamsConfig, KafkaStreamsError, ProcessingGuarantee};
 
 /// Hands librdkafka's log lines over to ours.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -152,18 +152,25 @@ pub(super) fn admin<T: FromClientConfigAndContext<Plain>>(config: &KafkaStreamsC
 }
 
 /// `transaction.timeout.ms` of Kafka Streams for `exactly_once_v2`.
-const TRANSACTION_TIMEOUT: &str = "10000";
+const RECORDS_TIMEOUT: &str = "10000";
 const LARGEST_RECORD: &str = "message.max.bytes";
 
-/// How long a request of the transactional producer is waited for until it is sent again: not longer than a transaction may take.
+/// How long a request of the producer is waited for until it is sent again: not longer than a transaction may take.
 pub(super) fn request_timeout(config: &KafkaStreamsConfig) -> Duration {
-    let transaction = transaction_timeout(config);
-    of_producer(config, "socket.timeout.ms").map_or(transaction, millis).min(transaction)
+    let records = records_timeout(config);
+    of_producer(config, "socket.timeout.ms").map_or(records, millis).min(records)
 }
 
-/// How long a transaction may last before the brokers abort it.
-pub(super) fn transaction_timeout(config: &KafkaStreamsConfig) -> Duration {
-    millis(of_producer(config, "transaction.timeout.ms").unwrap_or(TRANSACTION_TIMEOUT))
+/// How long a transaction may last before the brokers abort it; without transactions, how long a record is tried to be written.
+pub(super) fn records_timeout(config: &KafkaStreamsConfig) -> Duration {
+    millis(of_producer(config, records_timeout_name(config)).unwrap_or(RECORDS_TIMEOUT))
+}
+
+fn records_timeout_name(config: &KafkaStreamsConfig) -> &'static str {
+    match config.processing_guarantee {
+        ProcessingGuarantee::AtLeastOnce => "message.timeout.ms",
+        ProcessingGuarantee::ExactlyOnceV2 => "transaction.timeout.ms",
+    }
 }
 
 fn of_producer<'a>(config: &'a KafkaStreamsConfig, name: &str) -> Option<&'a str> {
@@ -187,7 +194,8 @@ pub(super) fn largest_dead_letter(config: &KafkaStreamsConfig) -> usize {
     largest_record(config) + (1 << 20)
 }
 
-/// The transactional producer. What Kafka Streams sets for `exactly_once_v2` is set here too: a transaction may take 10 s.
+/// The producer of a stream thread; the id is that of its transactions, if there are any. What Kafka Streams sets for `exactly_once_v2` is
+/// set here too: a transaction may take 10 s.
 pub(super) fn producer<C: ClientContext, T: FromClientConfigAndContext<C>>(
     config: &KafkaStreamsConfig,
     client_id: &str,
@@ -195,9 +203,8 @@ pub(super) fn producer<C: ClientContext, T: FromClientConfigAndContext<C>>(
     context: C,
 ) -> Result<T, KafkaStreamsError> {
     let ours = [
-        ("transactional.id", transactional_id),
         ("enable.idempotence", "true"),
-        ("transaction.timeout.ms", TRANSACTION_TIMEOUT),
+        (records_timeout_name(config), RECORDS_TIMEOUT),
         // Adding offsets meets the markers of the transaction before, which take a millisecond or two: ask again soon, not in 100 ms.
         ("retry.backoff.ms", "2"),
         ("linger.ms", "2"),
@@ -206,6 +213,9 @@ pub(super) fn producer<C: ClientContext, T: FromClientConfigAndContext<C>>(
         ("queue.buffering.max.messages", "20000"),
     ];
     let mut settings = settings(config, client_id, &ours, &config.producer);
+    if config.processing_guarantee == ProcessingGuarantee::ExactlyOnceV2 {
+        settings.set("transactional.id", transactional_id);
+    }
     if largest_record(config) > 0 {
         settings.set(LARGEST_RECORD, largest_dead_letter(config).to_string());
     }

@@ -1,8 +1,13 @@
 //! The commit: what the tasks read, wrote and changed since the last one becomes visible at once, or not at all.
+//!
+//! At least once it becomes visible in this order: outputs and changelogs, local stores, offsets. Whatever ends it in between, the stores
+//! know what the group's offsets have passed, and maybe more; the tasks are opened anew, from offsets and changelogs as they are then.
 
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use rustc_hash::FxHashMap;
 
@@ -11,8 +16,12 @@ use super::life::Life;
 use super::local_store::Position;
 use super::running::{Running, now_ms};
 use super::transactions::Slot;
-use super::{KafkaStreamsError, fail_point, progress};
+use super::{KafkaStreamsError, ProcessingGuarantee, fail_point, progress, refusal};
 use crate::{Headers, ProducerRecord, StoreChanges, Task};
+
+/// How long offsets that were not taken, and may be soon, are committed again.
+const COMMIT_AGAIN: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Life<'_> {
     /// Whether it is time: at once when all input is processed (but no sooner after the last commit than that took), else after the
@@ -39,20 +48,33 @@ impl Life<'_> {
         if !self.output.is_open() && !self.tasks.iter().any(Running::has_uncommitted) {
             return Ok(());
         }
+        let mut offsets = self.offsets()?;
+        if fail_point::breaks("offsets-with-the-outputs") {
+            self.commit_offsets(&offsets)?;
+            offsets = TopicPartitionList::new();
+        }
+        fail_point::reached("before the outputs");
         self.output.hand_over()?;
         fail_point::reached("before the changelogs");
         self.write_changelogs()?;
-        let mut offsets = self.offsets()?;
-        // The group's generation as it is now: with an older one the broker would refuse the offsets, and so the transaction.
-        let group = self.consumer.group_metadata().ok_or_else(|| KafkaStreamsError::invariant("the consumer has no group"))?;
-        if fail_point::breaks("offsets-in-the-transaction") {
-            self.consumer.commit(&offsets, CommitMode::Sync).map_err(|error| KafkaStreamsError::broker("committing offsets", error))?;
-            offsets = TopicPartitionList::new();
+        match self.shared.config.processing_guarantee {
+            ProcessingGuarantee::ExactlyOnceV2 => {
+                // The group's generation as it is now: with an older one the broker would refuse the offsets, and so the transaction.
+                let group = self.consumer.group_metadata().ok_or_else(|| KafkaStreamsError::invariant("the consumer has no group"))?;
+                let ends = self.output.transactions.commit(offsets, group)?;
+                fail_point::reached("after committing");
+                self.apply(&ends)?;
+                fail_point::reached("after the local stores");
+            }
+            ProcessingGuarantee::AtLeastOnce => {
+                let ends = self.output.transactions.acknowledge()?;
+                fail_point::reached("after the acknowledgements");
+                self.apply(&ends)?;
+                fail_point::reached("after the local stores");
+                self.commit_offsets(&offsets)?;
+                fail_point::reached("after the offsets");
+            }
         }
-        let ends = self.output.transactions.commit(offsets, group)?;
-        fail_point::reached("after committing");
-        self.apply(&ends)?;
-        fail_point::reached("after the local stores");
         self.note_commit(started);
         metrics::counter!("kafka_stream_thread_commit_total").increment(1);
         metrics::histogram!("kafka_stream_thread_commit_latency_seconds").record(started.elapsed().as_secs_f64());
@@ -98,6 +120,29 @@ impl Life<'_> {
         }
     }
 
+    /// Commits offsets without a transaction. Again where that is safe: while the group's generation is the same, an offset that is
+    /// committed twice is the same offset. Where it is not taken, the tasks are opened anew, from what is.
+    fn commit_offsets(&self, offsets: &TopicPartitionList) -> Result<(), Halt> {
+        if offsets.count() == 0 {
+            // A test has committed them before.
+            return Ok(());
+        }
+        let deadline = Instant::now() + COMMIT_AGAIN;
+        loop {
+            let Err(error) = self.consumer.commit(offsets, CommitMode::Sync) else { return Ok(()) };
+            refusal::of_group(&self.shared.config, &error).map_or(Ok(()), Err)?;
+            if refusal::is_of_topic(&error) {
+                let topics = self.shared.topology.source_topics().map(|topic| &**topic);
+                return Err(refusal::unreadable(&self.shared.config, &self.probe_id(), topics).into());
+            }
+            if !is_passing(&error) || Instant::now() > deadline {
+                return Err(Halt::Renew(format!("committing offsets: {error}")));
+            }
+            tracing::debug!(%error, "Committing offsets again.");
+            thread::sleep(PAUSE);
+        }
+    }
+
     /// The local stores follow what is committed.
     fn apply(&mut self, ends: &FxHashMap<Slot, i64>) -> Result<(), KafkaStreamsError> {
         let now = now_ms();
@@ -126,4 +171,26 @@ impl Life<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether the same offsets may be taken soon: the coordinator is on its way, or has told the group of a newer epoch that this member, which
+/// still has its partitions, has not heard of yet.
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        BrokerTransportFailure, CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, OperationTimedOut, RequestTimedOut,
+        StaleMemberEpoch, WaitingForCoordinator,
+    };
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            BrokerTransportFailure
+                | CoordinatorLoadInProgress
+                | CoordinatorNotAvailable
+                | NotCoordinator
+                | OperationTimedOut
+                | RequestTimedOut
+                | StaleMemberEpoch
+                | WaitingForCoordinator
+        )
+    )
 }

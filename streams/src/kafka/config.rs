@@ -13,6 +13,9 @@ use crate::client::{UncaughtHandler, UncaughtResponse};
 /// `processing.guarantee`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessingGuarantee {
+    /// Offsets are committed once outputs and store changes are acknowledged: nothing is lost, and after a failure some records are
+    /// processed again, by stores that may know them already.
+    AtLeastOnce,
     /// Input offsets, outputs and store changes become visible together, once, whichever process dies when.
     ExactlyOnceV2,
 }
@@ -58,7 +61,7 @@ pub struct KafkaStreamsConfig {
     pub client: BTreeMap<String, String>,
     /// Settings of librdkafka for the group's consumer. A `group.instance.id` gets the thread's number appended.
     pub consumer: BTreeMap<String, String>,
-    /// Settings of librdkafka for the transactional producer.
+    /// Settings of librdkafka for the producer.
     pub producer: BTreeMap<String, String>,
     /// How long a call to the brokers is repeated before the thread gives up and starts anew.
     pub api_timeout: Duration,
@@ -75,7 +78,7 @@ pub struct KafkaStreamsConfig {
 }
 
 impl KafkaStreamsConfig {
-    /// Kafka Streams' defaults, but a failed thread is replaced rather than the client shut down.
+    /// Kafka Streams' defaults, but exactly once, and a failed thread is replaced rather than the client shut down.
     pub fn new(application_id: impl Into<String>, bootstrap_servers: impl Into<String>, state_dir: impl Into<PathBuf>) -> Self {
         Self {
             application_id: application_id.into(),
@@ -108,7 +111,7 @@ impl KafkaStreamsConfig {
         if self.num_stream_threads == 0 {
             return Err(KafkaStreamsError::config("num.stream.threads", "there must be one at least"));
         }
-        // What exactly-once rests on is not for the user to change.
+        // What the guarantees rest on is not for the user to change.
         const OURS: [&str; 6] = [
             "transactional.id",
             "enable.idempotence",

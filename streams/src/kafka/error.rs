@@ -44,6 +44,9 @@ pub enum KafkaStreamsError {
         /// The topics with their numbers of partitions.
         counts: String,
     },
+    /// The topology must not process a record twice, and `processing.guarantee` allows that.
+    #[error("this topology needs processing.guarantee = exactly_once_v2: its stores would be wrong after a record that is processed twice")]
+    NeedsExactlyOnce,
     /// The group gave this thread some, but not all, of a task's partitions.
     #[error(
         "the group gave this thread {given} without the other partitions of task {task}: does every member of the group run the same topology?"
@@ -121,6 +124,7 @@ impl KafkaStreamsError {
             Self::TopicsMissing(_) => "kafka-topics-missing",
             Self::PartitionsDiffer { .. } => "kafka-partitions-differ",
             Self::NotCopartitioned { .. } => "kafka-not-copartitioned",
+            Self::NeedsExactlyOnce => "kafka-needs-exactly-once",
             Self::NotColocated { .. } => "kafka-not-colocated",
             Self::StateDirLocked { .. } => "kafka-state-dir-locked",
             Self::StateDir { .. } => "kafka-state-dir",

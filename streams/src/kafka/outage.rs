@@ -24,7 +24,7 @@ const MOST_ABORTS: u32 = 5;
 impl Life<'_> {
     /// Gives up the transaction; tasks and consumer go back to what is committed.
     pub(super) fn rewind(&mut self, reason: &str) -> Result<(), Failure> {
-        tracing::warn!(thread = self.number + 1, reason, "A transaction is aborted.");
+        tracing::warn!(thread = self.number + 1, reason, "What was not committed is given up.");
         self.count_abort(reason)?;
         self.give_up(reason)?;
         self.go_back()

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::cluster::Cluster;
 use super::state_dir::StateDir;
-use super::{KafkaStreamsConfig, KafkaStreamsError, thread, topics};
+use super::{KafkaStreamsConfig, KafkaStreamsError, ProcessingGuarantee, thread, topics};
 use crate::client::{State, Status, TaskFailure};
 use crate::{BuiltTopology, TaskId, Topology};
 
@@ -143,6 +143,9 @@ impl KafkaStreams {
     pub fn start(topology: &Topology, config: KafkaStreamsConfig) -> Result<KafkaStreams, KafkaStreamsError> {
         config.check()?;
         let topology = Arc::new(topology.build(&config.application_id)?);
+        if topology.needs_exactly_once() && config.processing_guarantee == ProcessingGuarantee::AtLeastOnce {
+            return Err(KafkaStreamsError::NeedsExactlyOnce);
+        }
         let state_dir = StateDir::open(&config.state_dir, &config.application_id)?;
         let cluster = Cluster::new(&config, &client_id(&config.application_id, state_dir.process_id()))?;
         topics::prepare(&topology, &cluster)?;

@@ -1,8 +1,11 @@
-//! The transactional producer of a stream thread: one transaction after the other, and what each error means for it.
+//! The producer of a stream thread: one transaction after the other, and what each error means for it.
 //!
 //! A request that was not answered may still be under way, and the broker would take it for one of a later transaction of the same
 //! epoch. So nothing is asked for a second time with that epoch: a producer whose call was not answered in time is dropped, and its
 //! successor begins by having the broker settle whatever is open, under a new epoch.
+//!
+//! At least once there are no transactions: what is written stays. A transaction is then no more than what was written since the last
+//! commit, and all of it has to be acknowledged.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,12 +16,12 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig};
 use rdkafka::{ClientContext, Message, TopicPartitionList};
 use rustc_hash::FxHashMap;
 
 use super::refusal::{self, Refusals};
-use super::{KafkaStreamsConfig, KafkaStreamsError, clients, fail_point, watchdog};
+use super::{KafkaStreamsConfig, KafkaStreamsError, ProcessingGuarantee, clients, fail_point, watchdog};
 use crate::{Headers, ProducerRecord};
 
 /// The longest time that an answer may take.
@@ -65,6 +68,8 @@ pub(super) type Slot = usize;
 /// Notes the offsets that records got, and which were not written.
 #[derive(Debug, Default)]
 struct Deliveries {
+    /// Whether a record that is not written makes the commit fail by itself.
+    in_transactions: bool,
     last: Mutex<FxHashMap<Slot, i64>>,
     failed: Mutex<Vec<(Slot, KafkaError)>>,
     refusals: Refusals,
@@ -92,10 +97,9 @@ impl ProducerContext for Deliveries {
                 let offset = message.offset();
                 self.last.lock().entry(slot).and_modify(|last| *last = offset.max(*last)).or_insert(offset);
             }
-            // It makes the commit fail.
             Err((error, message)) => {
                 self.refusals.note_record(message.topic(), error);
-                if slot != 0 {
+                if slot != 0 || !self.in_transactions {
                     self.failed.lock().push((slot, error.clone()));
                 }
             }
@@ -111,6 +115,8 @@ pub(super) struct Transactions {
     id: String,
     /// Whether the producer may write: what an earlier one of this id left open is settled, and that one is fenced.
     settled: bool,
+    /// Whether the producer is to be replaced when nothing of it is under way any more.
+    is_given_up: bool,
     open: bool,
     sent: u32,
     /// How long records that were handed over are waited for: librdkafka gives them up after `transaction.timeout.ms`, and when it does not
@@ -123,17 +129,35 @@ pub(super) struct Transactions {
 impl Transactions {
     /// A producer that is not yet [settled](Self::settle).
     pub(super) fn new(config: &KafkaStreamsConfig, client_id: String, id: String) -> Result<Transactions, KafkaStreamsError> {
-        let producer = Arc::new(clients::producer(config, &client_id, &id, Deliveries::default())?);
-        let records = clients::transaction_timeout(config) + LATE;
+        let producer = new_producer(config, &client_id, &id)?;
+        let records = clients::records_timeout(config) + LATE;
         let answer = LONGEST_ANSWER.min(clients::request_timeout(config) / 2);
-        Ok(Transactions { producer, config: config.clone(), client_id, id, settled: false, open: false, sent: 0, records, answer })
+        Ok(Transactions {
+            producer,
+            config: config.clone(),
+            client_id,
+            id,
+            settled: false,
+            is_given_up: false,
+            open: false,
+            sent: 0,
+            records,
+            answer,
+        })
     }
 
     /// Gives the producer up, and what it had open, for a new one of the same id that is not yet settled.
     pub(super) fn renew(&mut self) -> Result<(), KafkaStreamsError> {
-        let producer = Arc::new(clients::producer(&self.config, &self.client_id, &self.id, Deliveries::default())?);
-        let old = std::mem::replace(&mut self.producer, producer);
         (self.settled, self.open) = (false, false);
+        // Without transactions what it has under way is waited for first.
+        self.is_given_up = !is_in_transactions(&self.config);
+        if self.is_given_up { Ok(()) } else { self.replace_producer() }
+    }
+
+    fn replace_producer(&mut self) -> Result<(), KafkaStreamsError> {
+        let producer = new_producer(&self.config, &self.client_id, &self.id)?;
+        let old = std::mem::replace(&mut self.producer, producer);
+        self.is_given_up = false;
         watchdog::within("dropping a producer", LONGEST_DROP, move || drop(old)).map(drop)
     }
 
@@ -145,6 +169,9 @@ impl Transactions {
     /// commit completed, and that producer is fenced.
     pub(super) fn settle(&mut self, wait: Duration) -> Result<bool, KafkaStreamsError> {
         self.producer.context().refusals.hear_all(|| self.producer.poll(Duration::ZERO));
+        if !is_in_transactions(&self.config) {
+            return self.begin_anew(wait);
+        }
         match self.producer.init_transactions(wait) {
             Ok(()) => {
                 self.settled = true;
@@ -159,6 +186,35 @@ impl Transactions {
             }
         }
         Ok(self.settled)
+    }
+
+    /// The same where nothing is to be settled. What is under way must not come behind what is written next: of a changelog the last
+    /// record counts. And without a broker nobody can say what is committed.
+    fn begin_anew(&mut self, wait: Duration) -> Result<bool, KafkaStreamsError> {
+        if !self.is_drained(wait) {
+            return Ok(false);
+        }
+        if self.is_given_up {
+            self.replace_producer()?;
+        }
+        let answer = self.producer.client().fetch_metadata(None, self.answer);
+        self.settled = answer.is_ok();
+        let refusals = &self.producer.context().refusals;
+        match answer {
+            Ok(_) => refusals.forget_identity(),
+            Err(_) => refusals.identity().map_or(Ok(()), Err)?,
+        }
+        Ok(self.settled)
+    }
+
+    /// Forgets what was not sent yet, and waits for what was; whether nothing is under way any more.
+    fn is_drained(&self, wait: Duration) -> bool {
+        self.producer.purge(PurgeConfig::default().queue());
+        let started = Instant::now();
+        while self.producer.in_flight_count() > 0 && started.elapsed() < wait {
+            self.producer.poll((started.elapsed() / 8).clamp(Duration::from_micros(500), LONGEST_LOOK));
+        }
+        self.producer.in_flight_count() == 0
     }
 
     /// Whether something was written since the last commit.
@@ -209,13 +265,7 @@ impl Transactions {
         &mut self,
         groups: Vec<(TopicPartitionList, ConsumerGroupMetadata)>,
     ) -> Result<FxHashMap<Slot, i64>, TransactionError> {
-        self.begin()?;
-        fail_point::reached("before the flush");
-        self.flush()?;
-        if let Some((_, error)) = self.producer.context().failed.lock().first() {
-            let abort = || TransactionError::Abort(format!("a record was not written: {error}"));
-            return Err(self.producer.context().refusals.topic().map_or_else(abort, TransactionError::Denied));
-        }
+        self.write()?;
         fail_point::reached("before adding offsets");
         for offsets_of_group in groups {
             self.add(offsets_of_group)?;
@@ -228,6 +278,23 @@ impl Transactions {
         })?;
         self.open = false;
         Ok(std::mem::take(&mut *self.producer.context().last.lock()))
+    }
+
+    /// Without transactions: waits until all that was sent is acknowledged; the last offset of each changelog that was written.
+    pub(super) fn acknowledge(&mut self) -> Result<FxHashMap<Slot, i64>, TransactionError> {
+        self.write()?;
+        self.open = false;
+        Ok(std::mem::take(&mut *self.producer.context().last.lock()))
+    }
+
+    /// Waits until all records are written; each of them, or nothing is committed.
+    fn write(&mut self) -> Result<(), TransactionError> {
+        self.begin()?;
+        fail_point::reached("before the flush");
+        self.flush()?;
+        let Some((_, error)) = self.producer.context().failed.lock().first().cloned() else { return Ok(()) };
+        let abort = || TransactionError::Abort(format!("a record was not written: {error}"));
+        Err(self.producer.context().refusals.topic().map_or_else(abort, TransactionError::Denied))
     }
 
     /// Adds a group's offsets to the transaction. This call heeds no timeout where the group's coordinator is taken off the list of brokers
@@ -249,6 +316,10 @@ impl Transactions {
     pub(super) fn abort(&mut self) -> Result<(), TransactionError> {
         if !self.open {
             return Ok(());
+        }
+        if !is_in_transactions(&self.config) {
+            self.is_drained(LONGEST_ABORT);
+            return Err(TransactionError::Renew("what is written stays".to_owned()));
         }
         let deadline = Instant::now() + self.answer.min(LONGEST_ABORT);
         loop {
@@ -276,7 +347,9 @@ impl Transactions {
             context.failed.lock().clear();
             context.refusals.forget_topic();
             fail_point::reached("before beginning");
-            self.ask("beginning a transaction", None, |producer, _| producer.begin_transaction())?;
+            if is_in_transactions(&self.config) {
+                self.ask("beginning a transaction", None, |producer, _| producer.begin_transaction())?;
+            }
             self.open = true;
             fail_point::reached("after beginning");
         }
@@ -343,6 +416,15 @@ impl Transactions {
             self.producer.poll(Duration::from_millis(1));
         }
     }
+}
+
+fn is_in_transactions(config: &KafkaStreamsConfig) -> bool {
+    config.processing_guarantee == ProcessingGuarantee::ExactlyOnceV2
+}
+
+fn new_producer(config: &KafkaStreamsConfig, client_id: &str, id: &str) -> Result<Arc<BaseProducer<Deliveries>>, KafkaStreamsError> {
+    let deliveries = Deliveries { in_transactions: is_in_transactions(config), ..Deliveries::default() };
+    clients::producer(config, client_id, id, deliveries).map(Arc::new)
 }
 
 fn of_send(topic: &str, error: &KafkaError) -> TransactionError {

@@ -16,6 +16,7 @@ pub struct BuiltTopology {
     sources: HashMap<Arc<str>, usize>,
     internal: BTreeMap<String, Arc<str>>,
     copartitioned: Vec<BTreeSet<Arc<str>>>,
+    needs_exactly_once: bool,
 }
 
 pub(crate) struct BuiltNode {
@@ -74,6 +75,11 @@ impl BuiltTopology {
     /// The application id.
     pub fn application_id(&self) -> &str {
         &self.application_id
+    }
+
+    /// Whether records must not be processed twice.
+    pub fn needs_exactly_once(&self) -> bool {
+        self.needs_exactly_once
     }
 
     /// The sub-topologies, in order of their numbers.
@@ -235,7 +241,16 @@ pub(super) fn build(topology: &Topology, application_id: &str) -> Result<BuiltTo
             topics.map(|topic| real(topic)).collect()
         })
         .collect();
-    Ok(BuiltTopology { application_id: application_id.into(), nodes, subtopologies, stores, sources, internal, copartitioned })
+    Ok(BuiltTopology {
+        application_id: application_id.into(),
+        nodes,
+        subtopologies,
+        stores,
+        sources,
+        internal,
+        copartitioned,
+        needs_exactly_once: topology.needs_exactly_once,
+    })
 }
 
 fn children(topology: &Topology, spec: &NodeSpec) -> Vec<usize> {

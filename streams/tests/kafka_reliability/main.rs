@@ -4,6 +4,7 @@
 //! end. By itself each is short; `--minutes` makes all of them together as long as that, and `--seed` repeats their choices:
 //! `cargo test -p streams --test kafka_reliability -- --seed 7 --minutes 20`.
 
+mod at_least_once;
 mod brokers;
 mod counting;
 mod disk;
@@ -33,7 +34,7 @@ type Scenario = (&'static str, &'static str, fn(&mut Run));
 /// Only when it is asked for.
 const SOAK: &str = "soak";
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 11] = [
     ("kill -9 of one or two of three processes", "killed_at_random", processes::killed),
     ("SIGSTOP past the session timeout, takeover, SIGCONT", "stopped_and_continued", processes::stopped_and_continued),
     ("processes added and removed", "added_and_removed", processes::added_and_removed),
@@ -42,6 +43,7 @@ const SCENARIOS: [Scenario; 10] = [
     ("kill -9, and the local state is lost, damaged or older", "state_damaged", state::damaged),
     ("the disk of the local state is full, and has room again", "disk_full", disk::full),
     ("records that fail, and kill -9", "poison", poison::set_aside),
+    ("at least once: kill -9 at random and at each step of a commit", "at_least_once", at_least_once::killed),
     ("a rule is broken on purpose, which must be noticed", "wrong_build", wrong_build::is_noticed),
     ("four fifths of the peak for long, a rebalance a minute", SOAK, soak::soak),
 ];

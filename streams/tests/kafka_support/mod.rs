@@ -13,7 +13,7 @@ mod topology;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -25,8 +25,8 @@ use streams::kafka::KafkaStreamsConfig;
 pub use actor::{Actors, is_lost, log_config, run_actor};
 pub use broker::{BROKER_MISSED, Broker, COORDINATOR_PARTITIONS, bootstrap, classpath, own_broker, own_cluster};
 pub use load::Load;
-pub use oracle::{POISON, Tail, Verdict, assert_each_counted_once, await_counted, counts_so_far, verdict};
-pub use process::{BREAKS, DIES_AT, GROUP_INSTANCE, Process, SESSION_TIMEOUT, run_child};
+pub use oracle::{POISON, Tail, Verdict, assert_each_counted_once, await_counted, await_processed, counts_so_far, verdict};
+pub use process::{AT_LEAST_ONCE, BREAKS, DIES_AT, GROUP_INSTANCE, Process, SESSION_TIMEOUT, at_least_once, run_child};
 pub use proxy::{Trouble, proxy};
 pub use secure::{PASSWORD, Secure, secure_broker};
 pub use topology::{count_both, count_from_the_start, word_count};
@@ -92,6 +92,16 @@ pub fn topic_setting(topic: &str, name: &str) -> String {
     let asked = runtime.block_on(admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new())).unwrap();
     let resource = asked.into_iter().next().unwrap().unwrap();
     resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default()
+}
+
+/// Sets a topic to something else.
+pub fn set_topic(topic: &str, name: &str, value: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", bootstrap()).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let config = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+    for changed in runtime.block_on(admin.alter_configs([&config], &AdminOptions::new())).unwrap() {
+        changed.unwrap();
+    }
 }
 
 /// Settings that make rebalances quick. The state is in a folder of the test.

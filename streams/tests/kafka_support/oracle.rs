@@ -15,6 +15,8 @@ use super::{client, eventually, read_committed};
 const STANDS_STILL: Duration = Duration::from_secs(10);
 /// The brokers abort what nobody ends, after `transaction.timeout.ms`.
 const SETTLES: Duration = Duration::from_secs(30);
+const PROCESSES: Duration = Duration::from_secs(60);
+const CALL: Duration = Duration::from_secs(2);
 
 /// Counts that are visible so far, transaction markers included: a lower bound is all that it is good for.
 pub fn counts_so_far(prefix: &str) -> i64 {
@@ -147,6 +149,28 @@ pub fn await_counted(prefix: &str, lines: u64) {
     Tail::from_the_beginning(prefix).await_counted(lines);
 }
 
+/// Waits until the application has committed all that is in its topics. Where a line may be counted twice, their number does not tell.
+pub fn await_processed(prefix: &str) {
+    let group: BaseConsumer = client().set("group.id", prefix).create().unwrap();
+    let is_processed = |topic: &str| {
+        let metadata = group.fetch_metadata(Some(topic), CALL).ok()?;
+        let mut partitions = TopicPartitionList::new();
+        for partition in metadata.topics()[0].partitions() {
+            partitions.add_partition(topic, partition.id());
+        }
+        let committed = group.committed_offsets(partitions, CALL).ok()?;
+        let end = |partition| group.fetch_watermarks(topic, partition, CALL).ok().map(|(_, end)| end);
+        Some(committed.elements().iter().all(|element| {
+            let end = end(element.partition());
+            end == Some(0) || end.map(Offset::Offset) == Some(element.offset())
+        }))
+    };
+    // In this order: what the lines led to is there once they are committed.
+    eventually("all is processed", PROCESSES, || {
+        ["lines", "words"].iter().all(|name| is_processed(&format!("{prefix}-{name}")) == Some(true))
+    });
+}
+
 /// A count as it is written.
 fn number(bytes: Option<&[u8]>) -> i64 {
     i64::from_be_bytes(bytes.unwrap_or_default().try_into().unwrap())
@@ -167,6 +191,11 @@ pub struct Verdict {
 impl Verdict {
     pub fn is_right(self) -> bool {
         (self.lost, self.duplicates, self.disorder) == (0, 0, 0)
+    }
+
+    /// Each line is counted, at least once.
+    pub fn is_complete(self) -> bool {
+        self.lost == 0
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use streams::dead_letter_queue;
-use streams::kafka::KafkaStreams;
+use streams::kafka::{KafkaStreams, KafkaStreamsConfig, ProcessingGuarantee};
 
 use super::{bootstrap, config, eventually, word_count};
 
@@ -16,6 +16,8 @@ const STATE: &str = "STREAMS_KAFKA_TEST_STATE";
 pub const SESSION_TIMEOUT: &str = "STREAMS_KAFKA_TEST_SESSION_TIMEOUT";
 /// Keeps the place in the group for who comes back.
 pub const GROUP_INSTANCE: &str = "STREAMS_KAFKA_TEST_GROUP_INSTANCE";
+/// Set: the process counts at least once.
+pub const AT_LEAST_ONCE: &str = "STREAMS_KAFKA_TEST_AT_LEAST_ONCE";
 /// What the process logs on stderr, as `tracing`'s filters are written: `debug`, `streams=trace`.
 const LOG: &str = "STREAMS_KAFKA_TEST_LOG";
 /// Of the driver's own: where the process dies, and which rule is broken.
@@ -39,10 +41,19 @@ pub fn run_child() -> bool {
     if let Ok(instance) = std::env::var(GROUP_INSTANCE) {
         config.consumer.insert("group.instance.id".into(), instance);
     }
+    if std::env::var_os(AT_LEAST_ONCE).is_some() {
+        at_least_once(&mut config);
+    }
     let streams = KafkaStreams::start(&word_count(&prefix), config).unwrap();
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     assert!(streams.close(ENDS_WITHIN), "it does not end");
     true
+}
+
+/// Sets it to that guarantee, with records that are given up as soon as a transaction would be.
+pub fn at_least_once(config: &mut KafkaStreamsConfig) {
+    config.processing_guarantee = ProcessingGuarantee::AtLeastOnce;
+    config.producer.insert("message.timeout.ms".into(), config.producer["transaction.timeout.ms"].clone());
 }
 
 /// A process that is killed at the latest when this is dropped.

@@ -34,6 +34,8 @@ pub fn build(config: &Config, registry: &Registry) -> Result<Topology, BuildErro
     config.check()?;
     let config = Arc::new(config.clone());
     let mut topology = Topology::new();
+    // What was said to whom is known from the stores alone.
+    topology.require_exactly_once();
     for system in &config.systems {
         resolve(&mut topology, &config, registry, system)?;
     }
