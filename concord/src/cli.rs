@@ -43,7 +43,7 @@ impl Settings {
 pub enum Command {
     /// Run everything in this process (log, topology, sources and sinks, HTTP), or with a log on Kafka a part of it
     #[command(
-        after_help = "Examples:\n  concord run\n  concord run --config concord.toml --data-dir /var/lib/concord --listen 127.0.0.1:9000\n  CONCORD_LOG=debug concord run\n  KAFKA_BOOTSTRAP_SERVERS=kafka:9092 concord run --roles streams,connectors"
+        after_help = "Examples:\n  concord run\n  concord run --config concord.toml --data-dir /var/lib/concord --listen 127.0.0.1:9000\n  CONCORD_LOG=debug concord run\n  KAFKA_BOOTSTRAP_SERVERS=kafka:9092 concord run --roles streams,connectors\n  KAFKA_BOOTSTRAP_SERVERS=kafka:9092 KAFKA_GROUP_INSTANCE_ID=eu-1 concord run   (keeps its partitions while it is started again)"
     )]
     Run {
         /// What this process does: `streams` (the topology), `connectors` (sources and sinks), `http` (webhooks, API, page, schema registry). A part

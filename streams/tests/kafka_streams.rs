@@ -38,6 +38,11 @@ mod on_kafka {
     }
 
     #[test]
+    fn child() {
+        run_child();
+    }
+
+    #[test]
     fn words_are_counted_with_headers_and_timestamps_and_a_restart_goes_on() {
         let (prefix, folder) = (topics("count"), tempfile::tempdir().unwrap());
         produce(&format!("{prefix}-lines"), [("1", "a b", 1_700_000_000_001), ("2", "b", 1_700_000_000_002)]);
@@ -107,6 +112,68 @@ mod on_kafka {
     #[test]
     fn tasks_stay_together_when_the_broker_assigns() {
         tasks_stay_together(GroupProtocol::Consumer);
+    }
+
+    /// A member of the group that has a name of its own there ends and begins again, and the `steady` one does not hear of it. Both have
+    /// partitions.
+    fn without_a_rebalance(prefix: &str, steady: &KafkaStreams, restart: impl FnOnce()) {
+        let (load, tail) = (Load::start(prefix), Tail::of(prefix));
+        tail.await_news(WITHIN);
+        eventually("the other one runs", WITHIN, || steady.state() == State::Running);
+        let states = steady.watch_state();
+
+        restart();
+
+        tail.await_news(WITHIN);
+        assert!(!states.has_changed().unwrap(), "the other one heard of it");
+        load.stop();
+    }
+
+    /// For longer than the test takes: nobody's session ends.
+    const SESSION: &str = "120000";
+
+    #[test]
+    fn a_process_that_is_killed_or_ends_keeps_its_place_in_the_group() {
+        let (prefix, folder, other) = (topics("static"), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let start = || Process::start_with(&prefix, other.path(), &[(GROUP_INSTANCE, "restarted"), (SESSION_TIMEOUT, SESSION)]);
+        // The first one leads the group.
+        let first = start();
+        eventually("it is a member", WITHIN, || members(&prefix) == Some(1));
+        let mut config = config(&prefix, folder.path());
+        config.consumer.insert("session.timeout.ms".into(), SESSION.into());
+        config.consumer.insert("group.instance.id".into(), "steady".into());
+        let steady = KafkaStreams::start(&word_count(&prefix), config).unwrap();
+        eventually("both are members", WITHIN, || members(&prefix) == Some(2));
+        let mut process = Some(first);
+        let mut restart = |end: fn(Process)| {
+            without_a_rebalance(&prefix, &steady, || {
+                end(process.take().unwrap());
+                process = Some(start());
+            });
+        };
+        restart(Process::kill);
+        restart(Process::end);
+        close(&steady);
+    }
+
+    #[test]
+    fn a_process_that_ends_keeps_its_place_in_the_group_when_the_broker_assigns() {
+        let (prefix, folder, other) = (topics("static-kip848"), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let start = |name: &str, folder: &Path| {
+            let mut config = config(&prefix, folder);
+            config.group_protocol = GroupProtocol::Consumer;
+            config.consumer.clear();
+            config.consumer.insert("group.instance.id".into(), name.into());
+            KafkaStreams::start(&word_count(&prefix), config).unwrap()
+        };
+        let (steady, mut restarted) = (start("steady", folder.path()), start("restarted", other.path()));
+        eventually("both run", WITHIN, || steady.state() == State::Running && restarted.state() == State::Running);
+        without_a_rebalance(&prefix, &steady, || {
+            close(&restarted);
+            restarted = start("restarted", other.path());
+        });
+        close(&restarted);
+        close(&steady);
     }
 
     #[test]

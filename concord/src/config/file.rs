@@ -64,6 +64,8 @@ pub struct KafkaFile {
     pub group_protocol: Option<String>,
     /// How long a process may be silent until others take over what it did.
     pub session_timeout_ms: Option<u64>,
+    /// Keeps this process' partitions for it while it is started again.
+    pub group_instance_id: Option<String>,
     /// Settings of librdkafka for every client.
     pub client: Option<BTreeMap<String, String>>,
 }

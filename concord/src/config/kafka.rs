@@ -36,6 +36,8 @@ pub struct Kafka {
     pub group_protocol: GroupProtocol,
     /// How long a process may be silent until others take over what it did.
     pub session_timeout: Duration,
+    /// Keeps this process' partitions for it while it is started again.
+    pub group_instance_id: Option<String>,
     /// Settings of librdkafka for every client, secrets among them.
     pub client: BTreeMap<String, String>,
 }
@@ -113,14 +115,28 @@ pub(super) fn check(file: Option<KafkaFile>, env: &Env, wrong: &mut Vec<String>)
     if session_timeout < Duration::from_secs(1) {
         wrong.push("kafka.session_timeout_ms: at least 1000 (and what the brokers' group.min.session.timeout.ms says)".into());
     }
+    let group_instance_id = env.var("KAFKA_GROUP_INSTANCE_ID").or(file.group_instance_id);
+    if let Some(id) = group_instance_id.as_deref().filter(|id| !is_instance_id(id)) {
+        wrong.push(format!("KAFKA_GROUP_INSTANCE_ID: {id:?} is not 1 to 200 of a-z, A-Z, 0-9, '.', '_', '-'"));
+    }
+    if client.contains_key("group.instance.id") {
+        wrong.push("kafka.client: group.instance.id is not for every client; give it as kafka.group_instance_id".into());
+    }
     match env.var("KAFKA_BOOTSTRAP_SERVERS").or(file.bootstrap_servers) {
-        Some(bootstrap_servers) => Some(Kafka { bootstrap_servers, replication_factor, group_protocol, session_timeout, client }),
-        None if client.is_empty() => None,
+        Some(bootstrap_servers) => {
+            Some(Kafka { bootstrap_servers, replication_factor, group_protocol, session_timeout, group_instance_id, client })
+        }
+        None if client.is_empty() && group_instance_id.is_none() => None,
         None => {
             wrong.push("KAFKA_BOOTSTRAP_SERVERS: missing, while other settings of Kafka are there".into());
             None
         }
     }
+}
+
+/// Kafka allows 249; the number of a thread comes to it.
+fn is_instance_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 200 && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
 fn name_of(setting: &str) -> &str {

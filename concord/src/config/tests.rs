@@ -83,11 +83,24 @@ fn the_environment_is_checked_and_secrets_come_from_files() {
         (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("CONCORD_LISTEN", "0.0.0.0:8000")], "CONCORD_API_TOKEN"),
         (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("CONCORD_LISTEN", "8000")], "CONCORD_LISTEN"),
         (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("KAFKA_SASL_USERNAME", "x")], "KAFKA_BOOTSTRAP_SERVERS"),
+        (vec![("DATABASE_URL", "x"), ("STRIPE_API_KEY", "a"), ("KAFKA_GROUP_INSTANCE_ID", "a b")], "KAFKA_GROUP_INSTANCE_ID"),
     ] {
         let env = vars.iter().copied().collect();
         let error = check("", env).expect_err(key).to_string();
         assert!(error.contains(key), "{error}");
     }
+}
+
+#[test]
+fn a_process_has_its_name_in_the_group_from_the_environment_before_the_file() {
+    let file = "[kafka]\nbootstrap_servers = \"k:9092\"\ngroup_instance_id = \"eu-1\"";
+    let id = |env| check(file, env).unwrap().kafka.unwrap().group_instance_id;
+    let usual = [("DATABASE_URL", "x"), ("STRIPE_API_KEY", "sk_test_x")];
+    assert_eq!(id(usual.into_iter().collect()).as_deref(), Some("eu-1"));
+    assert_eq!(id(usual.into_iter().chain([("KAFKA_GROUP_INSTANCE_ID", "eu-2")]).collect()).as_deref(), Some("eu-2"));
+    let for_all = format!("{file}\n[kafka.client]\n\"group.instance.id\" = \"x\"");
+    let error = check(&for_all, usual.into_iter().collect()).unwrap_err().to_string();
+    assert!(error.contains("kafka.group_instance_id"), "each thread would take the others' places: {error}");
 }
 
 #[test]

@@ -244,6 +244,7 @@ mod tests {
             replication_factor,
             group_protocol: GroupProtocol::Classic,
             session_timeout: Duration::from_secs(10),
+            group_instance_id: None,
             client: Default::default(),
         }
     }

@@ -204,6 +204,9 @@ async fn start_streams(config: &Config, kafka: &Kafka, topology: Topology, task:
         streams.consumer.insert("session.timeout.ms".into(), session.to_string());
         streams.consumer.insert("heartbeat.interval.ms".into(), (session / 5).to_string());
     }
+    if let Some(id) = &kafka.group_instance_id {
+        streams.consumer.insert("group.instance.id".into(), id.clone());
+    }
     streams.replication_factor = kafka.replication_factor;
     streams.task = task;
     // It waits for the brokers, on a thread of its own.

@@ -8,6 +8,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, config::FromClientConfigAndContext};
 
+use super::config::INSTANCE;
 use super::refusal::Refusals;
 use super::security;
 use super::{GroupProtocol, KafkaStreamsConfig, KafkaStreamsError, ProcessingGuarantee};
@@ -115,7 +116,7 @@ pub(super) fn consumer<C: ConsumerContext, T: FromClientConfigAndContext<C>>(
         ("fetch.queue.backoff.ms", "5"),
     ];
     let mut users = config.consumer.clone();
-    if let Some(id) = users.get_mut("group.instance.id") {
+    if let Some(id) = users.get_mut(INSTANCE) {
         *id = format!("{id}-{thread}");
     }
     create(&settings(config, client_id, &ours, &users), context)

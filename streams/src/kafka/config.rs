@@ -10,6 +10,9 @@ use super::{KafkaStreamsError, security};
 use crate::TaskConfig;
 use crate::client::{UncaughtHandler, UncaughtResponse};
 
+/// The consumer's setting that keeps its place in the group while it is away.
+pub(super) const INSTANCE: &str = "group.instance.id";
+
 /// `processing.guarantee`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessingGuarantee {
@@ -123,6 +126,8 @@ impl KafkaStreamsConfig {
         let given = [&self.client, &self.consumer, &self.producer].into_iter().flat_map(BTreeMap::keys);
         match given.into_iter().find(|key| OURS.contains(&key.as_str())) {
             Some(key) => Err(KafkaStreamsError::config(key, "the driver sets it")),
+            // Every thread would have the same, and take the others' places.
+            None if self.client.contains_key(INSTANCE) => Err(KafkaStreamsError::config(INSTANCE, "it is a setting of the consumer alone")),
             None => security::check(&self.client),
         }
     }

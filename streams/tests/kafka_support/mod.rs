@@ -104,6 +104,13 @@ pub fn set_topic(topic: &str, name: &str, value: &str) {
     }
 }
 
+/// How many members a group has, where it is at rest.
+pub fn members(group: &str) -> Option<usize> {
+    let observer: BaseConsumer = client().create().unwrap();
+    let groups = observer.fetch_group_list(Some(group), Duration::from_secs(10)).ok()?;
+    groups.groups().iter().find(|info| info.state() == "Stable").map(|info| info.members().len())
+}
+
 /// Settings that make rebalances quick. The state is in a folder of the test.
 pub fn config(application: &str, state_dir: &Path) -> KafkaStreamsConfig {
     let mut config = KafkaStreamsConfig::new(application, bootstrap(), state_dir);
