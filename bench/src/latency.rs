@@ -213,7 +213,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> anyhow::Resu
 
 fn print(way: &str, mut millis: Vec<f64>) {
     millis.sort_by(f64::total_cmp);
-    let at = |share: f64| millis.get(((millis.len() as f64 - 1.0) * share).round() as usize).copied().unwrap_or(f64::NAN);
+    let at = |share| quantile(&millis, share);
     println!(
         "  {way}: p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, most {:.1} ms ({} edits)",
         at(0.5),
@@ -222,4 +222,9 @@ fn print(way: &str, mut millis: Vec<f64>) {
         at(1.0),
         millis.len()
     );
+}
+
+/// Of values from the least to the most, the one that this share of them does not exceed.
+pub fn quantile(sorted: &[f64], share: f64) -> f64 {
+    sorted.get(((sorted.len() as f64 - 1.0) * share).round() as usize).copied().unwrap_or(f64::NAN)
 }

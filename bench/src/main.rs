@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     about = "Benchmarks of Concord",
-    after_help = "Examples:\n  cargo run --release -p bench -- topology\n  cargo run --release -p bench -- merge --records 1000000\n  ./scripts/kafka.sh && cargo run --release -p bench -- kafka-merge\n  ./scripts/kafka.sh && cargo run --release -p bench -- topology --kafka\n  cargo build --release -p concord && cargo run --release -p bench -- latency\n  ./scripts/kafka.sh && cargo run --release -p bench -- latency --kafka"
+    after_help = "Examples:\n  cargo run --release -p bench -- topology\n  cargo run --release -p bench -- merge --records 1000000\n  ./scripts/kafka.sh && cargo run --release -p bench -- kafka-merge --plot merge.svg\n  ./scripts/kafka.sh && cargo run --release -p bench -- topology --kafka\n  cargo build --release -p concord && cargo run --release -p bench -- latency\n  ./scripts/kafka.sh && cargo run --release -p bench -- latency --kafka"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -34,7 +34,7 @@ enum Command {
     Topology(topology_bench::Args),
     /// The same for a one-stage merge: two inputs, keyed by e-mail, field by field, unchanged dropped
     Merge(merge::Args),
-    /// The same merge on Apache Kafka, exactly once, beside a bare copy through librdkafka; each client is a process of its own
+    /// The same merge on Apache Kafka, exactly once, beside copies through librdkafka and on the driver; then its latency at 200 edits/s
     KafkaMerge(kafka_merge::Args),
     /// A client of `kafka-merge` and `topology --kafka`
     #[command(hide = true)]

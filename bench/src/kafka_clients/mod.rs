@@ -27,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 use streams::{
-    TaskConfig, Topology,
+    BytesSerde, TaskConfig, Topology, TopologyError,
     kafka::{KafkaStreams, KafkaStreamsConfig, State},
 };
 
@@ -49,9 +49,9 @@ pub struct Settings {
     /// Stream threads
     #[arg(long)]
     pub threads: usize,
-    /// Commit interval in milliseconds
+    /// Commit interval in milliseconds [default: that of the client's library]
     #[arg(long)]
-    pub commit: u64,
+    pub commit: Option<u64>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -77,8 +77,10 @@ pub enum Role {
     Driver,
     /// The customer topology on the driver for Kafka
     Topology,
-    /// A copy of the inputs, one thread
+    /// A copy of the inputs through librdkafka, one thread
     Bare,
+    /// The same copy on the driver for Kafka: a topology without a store
+    Copy,
     /// The merge on Kafka Streams: no record cache, the collector that needs least
     KafkaStreamsTuned,
     /// The merge on Kafka Streams, with its defaults
@@ -91,6 +93,7 @@ impl Role {
             Role::Driver => "merge",
             Role::Topology => "customer topology",
             Role::Bare => "bare copy",
+            Role::Copy => "copy on the driver",
             Role::KafkaStreamsTuned => "Kafka Streams, tuned",
             Role::KafkaStreams => "Kafka Streams, defaults",
         }
@@ -113,6 +116,7 @@ impl Role {
             Role::Driver => ours("driver")?,
             Role::Topology => ours("topology")?,
             Role::Bare => ours("bare")?,
+            Role::Copy => ours("copy")?,
             Role::KafkaStreamsTuned => java(&["-Xmx512m", "-XX:+UseSerialGC"], "tuned"),
             Role::KafkaStreams => java(&[], "defaults"),
         })
@@ -130,14 +134,25 @@ pub fn run(args: &ClientArgs) -> anyhow::Result<()> {
         }
         Role::Topology => driver(args, &topology_bench::topology()?, topology_bench::task()),
         Role::Bare => bare(args),
+        Role::Copy => driver(args, &copy(args)?, TaskConfig::default()),
         Role::KafkaStreamsTuned | Role::KafkaStreams => anyhow::bail!("that is a program of its own"),
     }
+}
+
+/// From the inputs to the output, the bytes as they are.
+fn copy(args: &ClientArgs) -> Result<Topology, TopologyError> {
+    let mut topology = Topology::new();
+    topology.add_source::<Vec<u8>, Vec<u8>>("inputs", BytesSerde, BytesSerde, &args.input)?;
+    topology.add_sink::<Vec<u8>, Vec<u8>>("output", args.name.as_str(), BytesSerde, BytesSerde, ["inputs"])?;
+    Ok(topology)
 }
 
 fn driver(args: &ClientArgs, topology: &Topology, task: TaskConfig) -> anyhow::Result<()> {
     let mut config = KafkaStreamsConfig::new(&args.name, &args.servers, &args.state);
     config.num_stream_threads = args.settings.threads;
-    config.commit_interval = Duration::from_millis(args.settings.commit);
+    if let Some(commit) = args.settings.commit {
+        config.commit_interval = Duration::from_millis(commit);
+    }
     config.task = task;
     let streams = KafkaStreams::start(topology, config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -170,7 +185,7 @@ fn bare(args: &ClientArgs) -> anyhow::Result<()> {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         end.store(true, Ordering::SeqCst);
     });
-    let interval = Duration::from_millis(args.settings.commit);
+    let interval = Duration::from_millis(args.settings.commit.context("librdkafka has no commit interval of its own")?);
     let mut next: BTreeMap<(String, i32), i64> = BTreeMap::new();
     let mut started = Instant::now();
     while !ended.load(Ordering::SeqCst) {

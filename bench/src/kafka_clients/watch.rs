@@ -32,7 +32,8 @@ impl Client {
         let mut child = role
             .program()?
             .args(["--servers", &inputs.servers, "--name", name])
-            .args(["--threads", &settings.threads.to_string(), "--commit", &settings.commit.to_string()])
+            .args(["--threads", &settings.threads.to_string()])
+            .args(settings.commit.iter().flat_map(|commit| ["--commit".to_owned(), commit.to_string()]))
             .args(inputs.topics.iter().flat_map(|input| ["--input", input]))
             .arg("--state")
             .arg(state)
@@ -109,11 +110,15 @@ impl Pace {
         self.records as f64 / self.time.as_secs_f64()
     }
 
+    pub fn cpu_per_million(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.records as f64
+    }
+
     /// The same in words, with the client's memory.
     pub fn print(&self, what: &str, memory: f64) {
         println!("  {what}");
         println!("    records/s        {:>9.0}   ({} in {:.1} s)", self.rate(), self.records, self.time.as_secs_f64());
-        println!("    client CPU       {:>9.2} s per million records", self.cpu.as_secs_f64() * 1e6 / self.records as f64);
+        println!("    client CPU       {:>9.2} s per million records", self.cpu_per_million());
         println!("    peak resident    {memory:>9.0} MB");
     }
 }

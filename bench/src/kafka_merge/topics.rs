@@ -12,6 +12,7 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer},
     error::{KafkaError, RDKafkaErrorCode},
+    message::BorrowedMessage,
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use schemas::{AvroCodec, SourceCustomer};
@@ -27,6 +28,19 @@ pub struct Topics {
     run: String,
     args: Args,
     codec: AvroCodec<SourceCustomer>,
+}
+
+/// A record of an input.
+pub struct Edit {
+    topic: String,
+    key: String,
+    value: Vec<u8>,
+}
+
+impl Edit {
+    pub fn record(&self) -> BaseRecord<'_, String, Vec<u8>> {
+        BaseRecord::to(&self.topic).key(&self.key).payload(&self.value)
+    }
 }
 
 /// What was read of an output.
@@ -106,16 +120,24 @@ impl Topics {
         )
     }
 
-    fn write(&self, edits: impl Iterator<Item = (&'static str, usize, SourceCustomer)>) -> anyhow::Result<()> {
+    pub fn edit(&self, input: &str, key: usize, edit: &SourceCustomer) -> anyhow::Result<Edit> {
+        Ok(Edit { topic: self.name(input), key: format!("customer{key}@example.com"), value: self.codec.encode(edit)? })
+    }
+
+    pub fn producer(&self, linger_ms: u32) -> anyhow::Result<BaseProducer> {
         let mut config = self.client();
         // Java's partitioner, which the driver uses too.
-        config.set("enable.idempotence", "true").set("linger.ms", "20").set("partitioner", "murmur2_random");
-        let producer: BaseProducer = config.create()?;
+        config.set("enable.idempotence", "true").set("linger.ms", linger_ms.to_string()).set("partitioner", "murmur2_random");
+        Ok(config.create()?)
+    }
+
+    fn write(&self, edits: impl Iterator<Item = (&'static str, usize, SourceCustomer)>) -> anyhow::Result<()> {
+        let producer = self.producer(20)?;
         // Of today: older records would be deleted while they are read.
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
         for (n, (input, key, edit)) in edits.enumerate() {
-            let (topic, key, value) = (self.name(input), format!("customer{key}@example.com"), self.codec.encode(&edit)?);
-            let mut record = BaseRecord::to(&topic).key(&key).payload(&value).timestamp(now + n as i64);
+            let edit = self.edit(input, key, &edit)?;
+            let mut record = edit.record().timestamp(now + n as i64);
             while let Err((error, again)) = producer.send(record) {
                 anyhow::ensure!(matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)), "writing: {error}");
                 producer.poll(Duration::from_millis(10));
@@ -128,38 +150,75 @@ impl Topics {
         producer.flush(CALL).context("writing the inputs")
     }
 
+    /// The first offsets of a topic.
+    pub fn beginning(&self) -> Vec<i64> {
+        vec![0; self.args.partitions as usize]
+    }
+
+    /// The next offsets of a topic, behind what is not committed yet, too.
+    pub fn ends(&self, topic: &str) -> anyhow::Result<Vec<i64>> {
+        let consumer: BaseConsumer = self.client().set("group.id", "reader").set("isolation.level", "read_uncommitted").create()?;
+        (0..self.args.partitions).map(|partition| Ok(consumer.fetch_watermarks(topic, partition, CALL)?.1)).collect()
+    }
+
+    /// Records of the inputs so far: no transaction wrote them, so that every offset is one's.
+    pub fn written(&self) -> anyhow::Result<usize> {
+        let mut written = 0;
+        for input in self.inputs() {
+            written += self.ends(&input)?.iter().sum::<i64>();
+        }
+        Ok(usize::try_from(written)?)
+    }
+
+    /// An output's key, and the newest edit in it.
+    pub fn output(&self, message: &BorrowedMessage<'_>) -> anyhow::Result<(usize, i64)> {
+        let key = message
+            .key()
+            .and_then(|key| std::str::from_utf8(key).ok()?.strip_prefix("customer")?.split('@').next()?.parse::<usize>().ok())
+            .filter(|key| *key < self.args.keys)
+            .context("an output with a foreign key")?;
+        let merged = self.codec.decode(message.payload().unwrap_or_default())?;
+        Ok((key, merged.look))
+    }
+
     /// Reads what was added to an output.
     pub fn read_on(&self, topic: &str, outputs: &mut Outputs) -> anyhow::Result<()> {
         let starts = outputs.next.clone();
         self.read(topic, &starts, |message| {
-            let key = message
-                .key()
-                .and_then(|key| std::str::from_utf8(key).ok()?.strip_prefix("customer")?.split('@').next()?.parse::<usize>().ok());
-            let merged = self.codec.decode(message.payload().unwrap_or_default())?;
-            let key = key.filter(|key| *key < outputs.last.len()).context("an output with a foreign key")?;
-            outputs.last[key] = merged.look;
+            let (key, look) = self.output(message)?;
+            outputs.last[key] = look;
             outputs.next[message.partition() as usize] = message.offset() + 1;
             outputs.count += 1;
             Ok(())
         })
     }
 
-    /// How many committed records a topic has.
-    pub fn count(&self, topic: &str) -> anyhow::Result<usize> {
+    /// How many committed records a topic has from there on.
+    pub fn count(&self, topic: &str, from: &[i64]) -> anyhow::Result<usize> {
         let mut count = 0;
-        self.read(topic, &vec![0; self.args.partitions as usize], |_| {
+        self.read(topic, from, |_| {
             count += 1;
             Ok(())
         })?;
         Ok(count)
     }
 
-    fn read(
-        &self,
-        topic: &str,
-        starts: &[i64],
-        mut each: impl FnMut(&rdkafka::message::BorrowedMessage<'_>) -> anyhow::Result<()>,
-    ) -> anyhow::Result<()> {
+    fn read(&self, topic: &str, starts: &[i64], mut each: impl FnMut(&BorrowedMessage<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let consumer = self.reader(topic, starts)?;
+        let mut ended = 0;
+        while ended < starts.len() {
+            match consumer.poll(CALL) {
+                Some(Ok(message)) => each(&message)?,
+                Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
+                Some(Err(error)) => return Err(error).context(format!("reading {topic}")),
+                None => anyhow::bail!("reading {topic} came to a halt"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is committed, and says where it ends.
+    pub fn reader(&self, topic: &str, starts: &[i64]) -> anyhow::Result<BaseConsumer> {
         let mut config = self.client();
         config
             .set("group.id", "reader")
@@ -172,15 +231,6 @@ impl Topics {
             list.add_partition_offset(topic, i32::try_from(partition)?, Offset::Offset(*next))?;
         }
         consumer.assign(&list)?;
-        let mut ended = 0;
-        while ended < starts.len() {
-            match consumer.poll(CALL) {
-                Some(Ok(message)) => each(&message)?,
-                Some(Err(KafkaError::PartitionEOF(_))) => ended += 1,
-                Some(Err(error)) => return Err(error).context(format!("reading {topic}")),
-                None => anyhow::bail!("reading {topic} came to a halt"),
-            }
-        }
-        Ok(())
+        Ok(consumer)
     }
 }

@@ -34,7 +34,7 @@ pub fn run(args: &Args, runtime: &Handle) -> anyhow::Result<()> {
     let mut bench = Bench::new(log, runtime, &config, &registry, args.customers)?;
     let inputs = Inputs { servers: servers.to_owned(), topics: [PRODUCT, STRIPE].map(str::to_owned).into(), partitions: args.partitions };
     let folder = tempfile::tempdir()?;
-    let settings = Settings { threads: args.threads, commit: args.commit };
+    let settings = Settings { threads: args.threads, commit: Some(args.commit) };
     let client = Client::start(Role::Topology, &inputs, settings, &config.application_id, folder.path())?;
     client.wait_until_running()?;
     let (cpu, around) = (client.cpu_time(), process::cpu_time());

@@ -101,7 +101,8 @@ public final class Main {
         config.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, options.get("--servers"));
         config.put(StreamsConfig.STATE_DIR_CONFIG, options.get("--state"));
         config.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, options.get("--threads"));
-        config.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, options.get("--commit"));
+        // Without it, its default.
+        if (options.containsKey("--commit")) config.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, options.get("--commit"));
         config.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
         config.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
         config.put(ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "earliest");
