@@ -13,13 +13,17 @@ use super::refusal::Refusals;
 use super::security;
 use super::{GroupProtocol, KafkaStreamsConfig, KafkaStreamsError, ProcessingGuarantee};
 
+/// Whether a log line of librdkafka's needs nobody: of who is fenced, who tells what that means, which may be nothing; and of a producer
+/// whose coordinator is not ready yet, which is asked again (it always takes a moment where the first one of a cluster begins).
+fn is_routine(facility: &str, message: &str) -> bool {
+    let is_asked_again = facility == "GETPID" && message.ends_with("retrying");
+    is_asked_again || ["_FENCED", "has been fenced", "an old epoch"].iter().any(|words| message.contains(words))
+}
+
 /// Hands librdkafka's log lines over to ours.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     match level {
-        // Who is fenced tells what that means for it, which may be nothing.
-        _ if ["_FENCED", "has been fenced", "an old epoch"].iter().any(|words| message.contains(words)) => {
-            tracing::debug!(facility, "{message}");
-        }
+        _ if is_routine(facility, message) => tracing::debug!(facility, "{message}"),
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
             tracing::error!(facility, "{message}");
         }
@@ -221,4 +225,17 @@ pub(super) fn producer<C: ClientContext, T: FromClientConfigAndContext<C>>(
         settings.set(LARGEST_RECORD, largest_dead_letter(config).to_string());
     }
     create(&settings, context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_that_is_told_to_ask_again_is_no_warning() {
+        let failed = "[thrd:main]: Failed to acquire idempotence PID from broker 127.0.0.1:9092/1: Broker: ";
+        assert!(is_routine("GETPID", &format!("{failed}Coordinator load in progress: retrying")));
+        assert!(!is_routine("GETPID", &format!("{failed}Transactional Id authorization failed")));
+        assert!(!is_routine("FAIL", "[thrd:main]: Connection refused, retrying"));
+    }
 }
