@@ -24,11 +24,11 @@ const COMMIT_AGAIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Life<'_> {
-    /// Whether it is time: at once when all input is processed (but no sooner after the last commit than that took), else after the
-    /// commit interval.
+    /// Whether it is time: at once when all input is processed (after a larger commit no sooner than that took), else after the commit
+    /// interval.
     pub(super) fn must_commit(&self, drained: bool) -> bool {
         let now = Instant::now();
-        let idle = drained && now >= self.last_commit + self.commit_cost;
+        let idle = drained && now >= self.last_commit + self.commit_pause;
         (idle || now >= self.last_commit + self.shared.config.commit_interval) && self.has_uncommitted()
     }
 
@@ -53,15 +53,19 @@ impl Life<'_> {
             self.commit_offsets(&offsets)?;
             offsets = TopicPartitionList::new();
         }
+        let guarantee = self.shared.config.processing_guarantee;
+        if guarantee == ProcessingGuarantee::ExactlyOnceV2 {
+            // The group's generation as it is now: with an older one the broker would refuse the offsets, and so the transaction.
+            let group = self.consumer.group_metadata().ok_or_else(|| KafkaStreamsError::invariant("the consumer has no group"))?;
+            self.output.transactions.add_offsets(vec![(offsets.clone(), group)])?;
+        }
         fail_point::reached("before the outputs");
         self.output.hand_over()?;
         fail_point::reached("before the changelogs");
         self.write_changelogs()?;
-        match self.shared.config.processing_guarantee {
+        match guarantee {
             ProcessingGuarantee::ExactlyOnceV2 => {
-                // The group's generation as it is now: with an older one the broker would refuse the offsets, and so the transaction.
-                let group = self.consumer.group_metadata().ok_or_else(|| KafkaStreamsError::invariant("the consumer has no group"))?;
-                let ends = self.output.transactions.commit(offsets, group)?;
+                let ends = self.output.transactions.commit()?;
                 fail_point::reached("after committing");
                 self.apply(&ends)?;
                 fail_point::reached("after the local stores");

@@ -24,6 +24,11 @@ const POLL_RECORDS: usize = 1_000;
 const TURN_RECORDS: usize = 256;
 /// The longest wait for records, so that being told to end is noticed.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// With fewer records a commit is followed by the next one as soon as there is something; with more a pause as long as it took makes the
+/// next ones larger, for they cost much the same.
+const LIGHT: usize = 64;
+/// A light commit leaves this time to the brokers, which end the transaction meanwhile.
+const MARKERS: Duration = Duration::from_millis(2);
 const RESTORE_WAIT: Duration = Duration::from_millis(5);
 const SEEK: Duration = Duration::from_secs(10);
 /// A life without work that lasts so long has overcome what ended the one before.
@@ -50,8 +55,10 @@ pub(super) struct Life<'a> {
     pub(super) is_member: bool,
     last_slot: Slot,
     pub(super) last_commit: Instant,
-    /// How long the last commit took: the next one waits at least as long.
-    pub(super) commit_cost: Duration,
+    /// Records that were processed since the last commit.
+    processed: usize,
+    /// How long after the last commit the next one comes at the earliest.
+    pub(super) commit_pause: Duration,
     /// Commits of this life.
     pub(super) commits: u64,
     /// Transactions in a row that came to nothing.
@@ -83,7 +90,8 @@ impl<'a> Life<'a> {
             is_member: false,
             last_slot: 0,
             last_commit: Instant::now(),
-            commit_cost: Duration::ZERO,
+            processed: 0,
+            commit_pause: Duration::ZERO,
             commits: 0,
             aborts: 0,
             purged: Instant::now(),
@@ -171,7 +179,7 @@ impl<'a> Life<'a> {
         }
         let mut wait = LONGEST_WAIT;
         if self.has_uncommitted() {
-            wait = wait.min((self.last_commit + self.commit_cost).saturating_duration_since(Instant::now()));
+            wait = wait.min((self.last_commit + self.commit_pause).saturating_duration_since(Instant::now()));
         }
         let due = self.tasks.iter().filter_map(|running| running.task.as_ref()?.next_wall_clock_punctuation()).min();
         match due {
@@ -249,6 +257,7 @@ impl<'a> Life<'a> {
         if let Some(task) = self.tasks[index].task.as_ref().filter(|_| processed > 0) {
             task.record_process_latency(processed as u64, started.elapsed());
         }
+        self.processed += processed;
         Ok(processed > 0)
     }
 
@@ -323,7 +332,8 @@ impl<'a> Life<'a> {
     /// A transaction was committed.
     pub(super) fn note_commit(&mut self, started: Instant) {
         self.last_commit = Instant::now();
-        self.commit_cost = started.elapsed();
+        let is_light = std::mem::take(&mut self.processed) < LIGHT;
+        self.commit_pause = if is_light { MARKERS } else { started.elapsed() };
         self.commits += 1;
         self.aborts = 0;
         if self.commits == 1 {

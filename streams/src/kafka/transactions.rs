@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -33,7 +34,8 @@ const LONGEST_ABORT: Duration = Duration::from_secs(1);
 /// As long as reports of records are to be taken.
 const ABORT_CALL: Duration = Duration::from_millis(10);
 const ABORT_CALL_ALONE: Duration = Duration::from_millis(200);
-/// How seldom it is looked whether all records are written.
+/// How often it is looked whether all records are written, and how seldom.
+const SHORTEST_LOOK: Duration = Duration::from_micros(200);
 const LONGEST_LOOK: Duration = Duration::from_millis(50);
 /// How long a producer that is dropped is waited for.
 const LONGEST_DROP: Duration = Duration::from_secs(1);
@@ -212,7 +214,7 @@ impl Transactions {
         self.producer.purge(PurgeConfig::default().queue());
         let started = Instant::now();
         while self.producer.in_flight_count() > 0 && started.elapsed() < wait {
-            self.producer.poll((started.elapsed() / 8).clamp(Duration::from_micros(500), LONGEST_LOOK));
+            self.look_again(started.elapsed());
         }
         self.producer.in_flight_count() == 0
     }
@@ -236,7 +238,7 @@ impl Transactions {
             if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) || Instant::now() > deadline {
                 return Err(self.denied(&error, None).map_or_else(|| of_send(&record.topic, &error), TransactionError::Denied));
             }
-            self.producer.poll(Duration::from_millis(1));
+            self.look_again(Duration::ZERO);
             message = again;
         }
         self.sent += 1;
@@ -251,25 +253,17 @@ impl Transactions {
         self.producer.poll(Duration::ZERO);
     }
 
-    /// Commits what was sent, with the offsets of the group; the last offset of each changelog that was written.
-    pub(super) fn commit(
-        &mut self,
-        offsets: TopicPartitionList,
-        group: ConsumerGroupMetadata,
-    ) -> Result<FxHashMap<Slot, i64>, TransactionError> {
-        self.commit_groups(vec![(offsets, group)])
+    /// Adds the offsets of any number of groups to the transaction. Best before anything is sent: while the markers of the transaction before
+    /// are being written librdkafka tries this again after `retry.backoff.ms`, but the first record's partition only after 20 ms.
+    pub(super) fn add_offsets(&mut self, groups: Vec<(TopicPartitionList, ConsumerGroupMetadata)>) -> Result<(), TransactionError> {
+        self.begin()?;
+        fail_point::reached("before adding offsets");
+        groups.into_iter().try_for_each(|offsets_of_group| self.add(offsets_of_group))
     }
 
-    /// The same with the offsets of any number of groups.
-    pub(super) fn commit_groups(
-        &mut self,
-        groups: Vec<(TopicPartitionList, ConsumerGroupMetadata)>,
-    ) -> Result<FxHashMap<Slot, i64>, TransactionError> {
+    /// Commits what was sent, with the offsets that were added; the last offset of each changelog that was written.
+    pub(super) fn commit(&mut self) -> Result<FxHashMap<Slot, i64>, TransactionError> {
         self.write()?;
-        fail_point::reached("before adding offsets");
-        for offsets_of_group in groups {
-            self.add(offsets_of_group)?;
-        }
         fail_point::reached("before committing");
         // Once it is asked for, nobody but the broker knows what it came to: never is a commit that failed taken for an abort.
         self.ask("committing", None, |producer, wait| producer.commit_transaction(wait)).map_err(|error| match error {
@@ -328,7 +322,7 @@ impl Transactions {
                 Ok(()) => break,
                 Err(KafkaError::Transaction(error)) if error.is_fatal() => return Err(TransactionError::Renew(error.string())),
                 Err(error) if Instant::now() > deadline => return Err(TransactionError::Renew(format!("aborting: {error}"))),
-                Err(_) => self.producer.poll(Duration::from_millis(1)),
+                Err(_) => self.look_again(Duration::ZERO),
             }
         }
         self.open = false;
@@ -367,10 +361,16 @@ impl Transactions {
             if waited > self.records {
                 return Err(TransactionError::Renew("the records were not written in time".to_owned()));
             }
-            // Soon again at first; not all the time while the broker is away.
-            self.producer.poll((waited / 8).clamp(Duration::from_micros(500), LONGEST_LOOK));
+            self.look_again(waited);
         }
         Ok(())
+    }
+
+    /// Takes reports after a pause: a short one at first, longer ones while the broker is away. (A poll of rust-rdkafka that waits less than
+    /// a millisecond takes a whole core meanwhile.)
+    fn look_again(&self, waited: Duration) {
+        thread::sleep((waited / 8).clamp(SHORTEST_LOOK, LONGEST_LOOK));
+        self.poll();
     }
 
     /// What right the principal lacks, if that is what a call's error comes from. `read`: offsets that it was about.
@@ -401,6 +401,8 @@ impl Transactions {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
+            // Reports of records may tell what it comes from.
+            self.poll();
             let reason = format!("{action}: {error}");
             if let Some(denied) = self.denied(&error, read) {
                 return Err(TransactionError::Denied(denied));
@@ -413,7 +415,7 @@ impl Transactions {
                 return Err(TransactionError::Renew(reason));
             }
             tracing::debug!(reason, "Trying again.");
-            self.producer.poll(Duration::from_millis(1));
+            self.look_again(Duration::ZERO);
         }
     }
 }

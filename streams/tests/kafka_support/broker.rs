@@ -201,9 +201,11 @@ impl Node {
         let classpath = classpath();
         let file = folder.join("server.properties");
         fs::write(&file, format!("{settings}log.dirs={}/data\n", folder.display())).unwrap();
+        // As the start scripts of Kafka, whose own default is 1 GB.
+        let heap = std::env::var("KAFKA_HEAP_OPTS").unwrap_or_else(|_| "-Xms256m -Xmx512m".to_owned());
         let java = |class: &str| {
-            let flags = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.apache.logging.log4j.level=WARN", "-cp", &classpath, class];
-            flags.map(str::to_owned)
+            let flags = ["-XX:+UseSerialGC", "-Dorg.apache.logging.log4j.level=WARN", "-cp", &classpath, class];
+            heap.split_whitespace().chain(flags).map(str::to_owned).collect::<Vec<_>>()
         };
         let formatted = Command::new("java")
             .args(java("kafka.tools.StorageTool"))

@@ -89,10 +89,11 @@ impl Round {
             std::mem::take(&mut self.appends).into_iter().for_each(|pending| pending.answer(Ok(Vec::new())));
             return Ok(());
         }
-        let outcome = match self.send(transactions) {
-            Ok(()) => transactions.commit_groups(groups).map_err(|error| (None, error)),
-            Err((append, error)) => Err((Some(append), error)),
-        };
+        let outcome = transactions
+            .add_offsets(groups)
+            .map_err(|error| (None, error))
+            .and_then(|()| self.send(transactions).map_err(|(append, error)| (Some(append), error)))
+            .and_then(|()| transactions.commit().map_err(|error| (None, error)));
         let (append, error) = match outcome {
             Ok(offsets) => {
                 return match self.answer(|slot| offsets.get(&slot).copied()) {
