@@ -172,7 +172,7 @@ impl Run {
         // Older edits change nothing where the state is whole.
         let outputs_before = outputs.count;
         self.topics.write_stale()?;
-        watch::until_committed(&client, &self.topics.for_clients(), &name)?;
+        watch::until_committed(&self.topics.for_clients(), &name)?;
         client.stop()?;
         self.topics.read_on(&name, &mut outputs)?;
         anyhow::ensure!(outputs.count == outputs_before, "after restoring, {} older edits came through", outputs.count - outputs_before);
@@ -186,7 +186,7 @@ impl Run {
         self.topics.create(&[&name])?;
         let folder = tempfile::tempdir()?;
         let client = Client::start(role, &self.topics.for_clients(), latency::SETTINGS, &name, folder.path())?;
-        watch::until_committed(&client, &self.topics.for_clients(), &name)?;
+        watch::until_committed(&self.topics.for_clients(), &name)?;
         let millis = latency::measure(&self.topics, client, &name, self.args.keys)?;
         let [p50, p99] = [0.5, 0.99].map(|share| quantile(&millis, share));
         println!("  {}", role.title());

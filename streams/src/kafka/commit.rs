@@ -24,7 +24,7 @@ const COMMIT_AGAIN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
 impl Life<'_> {
-    /// Whether it is time: at once when all input is processed (after a larger commit no sooner than that took), else after the commit
+    /// Whether it is time: when all input is processed, after the pause that the last commit's cost asks for; else after the commit
     /// interval.
     pub(super) fn must_commit(&self, drained: bool) -> bool {
         let now = Instant::now();

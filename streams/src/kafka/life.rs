@@ -24,11 +24,11 @@ const POLL_RECORDS: usize = 1_000;
 const TURN_RECORDS: usize = 256;
 /// The longest wait for records, so that being told to end is noticed.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
-/// With fewer records a commit is followed by the next one as soon as there is something; with more a pause as long as it took makes the
-/// next ones larger, for they cost much the same.
-const LIGHT: usize = 64;
-/// A light commit leaves this time to the brokers, which end the transaction meanwhile.
-const MARKERS: Duration = Duration::from_millis(2);
+/// After a commit that took so long comes a pause as long; after one of half of it, of a quarter of it, and so on: the more it takes, the
+/// more there is to do, here or for the brokers, and larger transactions are less work.
+const EVEN: Duration = Duration::from_millis(20);
+/// The shortest pause, in which the brokers end the transaction.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 const RESTORE_WAIT: Duration = Duration::from_millis(5);
 const SEEK: Duration = Duration::from_secs(10);
 /// A life without work that lasts so long has overcome what ended the one before.
@@ -55,8 +55,8 @@ pub(super) struct Life<'a> {
     pub(super) is_member: bool,
     last_slot: Slot,
     pub(super) last_commit: Instant,
-    /// Records that were processed since the last commit.
-    processed: usize,
+    /// How long the last commit took.
+    commit_cost: Duration,
     /// How long after the last commit the next one comes at the earliest.
     pub(super) commit_pause: Duration,
     /// Commits of this life.
@@ -90,7 +90,7 @@ impl<'a> Life<'a> {
             is_member: false,
             last_slot: 0,
             last_commit: Instant::now(),
-            processed: 0,
+            commit_cost: Duration::ZERO,
             commit_pause: Duration::ZERO,
             commits: 0,
             aborts: 0,
@@ -257,7 +257,6 @@ impl<'a> Life<'a> {
         if let Some(task) = self.tasks[index].task.as_ref().filter(|_| processed > 0) {
             task.record_process_latency(processed as u64, started.elapsed());
         }
-        self.processed += processed;
         Ok(processed > 0)
     }
 
@@ -332,8 +331,9 @@ impl<'a> Life<'a> {
     /// A transaction was committed.
     pub(super) fn note_commit(&mut self, started: Instant) {
         self.last_commit = Instant::now();
-        let is_light = std::mem::take(&mut self.processed) < LIGHT;
-        self.commit_pause = if is_light { MARKERS } else { started.elapsed() };
+        let last = std::mem::replace(&mut self.commit_cost, started.elapsed());
+        // One that met a pause of a broker says nothing of the load.
+        self.commit_pause = pause_after(last.min(self.commit_cost)).min(self.shared.config.commit_interval);
         self.commits += 1;
         self.aborts = 0;
         if self.commits == 1 {
@@ -362,5 +362,22 @@ impl<'a> Life<'a> {
             self.restorer = Some(Restorer::new(&self.shared.config, &format!("{}-restore-consumer", self.client_id))?);
         }
         self.restorer.as_mut().ok_or_else(|| KafkaStreamsError::invariant("no restorer"))
+    }
+}
+
+/// How long the next commit waits after one that took so long.
+fn pause_after(cost: Duration) -> Duration {
+    cost.mul_f64(cost.as_secs_f64() / EVEN.as_secs_f64()).max(SHORTEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_a_commit_takes_the_longer_is_its_share_of_pause() {
+        let ms = Duration::from_millis;
+        let pauses = [ms(0), ms(5), ms(10), ms(20), ms(40)].map(pause_after);
+        assert_eq!(pauses, [ms(2), ms(2), ms(5), ms(20), ms(80)]);
     }
 }
