@@ -24,8 +24,8 @@ const POLL_RECORDS: usize = 1_000;
 const TURN_RECORDS: usize = 256;
 /// The longest wait for records, so that being told to end is noticed.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
-/// After a commit that took so long comes a pause as long; after one of half of it, of a quarter of it, and so on: the more it takes, the
-/// more there is to do, here or for the brokers, and larger transactions are less work.
+/// After a commit that took so long comes a pause as long; a commit of half of it has a pause of half of itself, one of twice that a pause of
+/// twice itself: the more it takes, the more there is to do, here or for the brokers, and larger transactions are less work.
 const EVEN: Duration = Duration::from_millis(20);
 /// The shortest pause, in which the brokers end the transaction.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
