@@ -25,6 +25,9 @@ pub struct Args {
     /// Seconds of edits, each way
     #[arg(long, default_value_t = 30)]
     seconds: u32,
+    /// Seconds of edits before those, each way, that do not count: on Kafka all of it starts cold [default: 5, and 45 on Kafka]
+    #[arg(long)]
+    warm_up: Option<u32>,
     /// Customers that the edits are spread over
     #[arg(long, default_value_t = 100)]
     customers: usize,
@@ -34,6 +37,18 @@ pub struct Args {
     /// The binary [default: concord beside this one]
     #[arg(long)]
     concord: Option<PathBuf>,
+}
+
+impl Args {
+    /// Edits each way that do not count.
+    fn warming(&self) -> usize {
+        (self.rate * self.warm_up.unwrap_or(if self.kafka { 45 } else { 5 })) as usize
+    }
+
+    /// All edits of one way.
+    fn edits(&self) -> usize {
+        self.warming() + (self.rate * self.seconds) as usize
+    }
 }
 
 const SECRET: &str = "whsec_bench";
@@ -126,7 +141,7 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
 async fn product_to_stripe(args: &Args, pool: &PgPool, stripe: &Handle, ids: &HashMap<String, String>) -> anyhow::Result<Vec<f64>> {
     let mut tick = ticks(args.rate);
     let mut sent: HashMap<String, i64> = HashMap::new();
-    for n in 0..(args.rate * args.seconds) as usize {
+    for n in 0..args.edits() {
         tick.tick().await;
         let phone = format!("+44 a {n}");
         sqlx::query("update public.customers set phone = $1 where id = $2")
@@ -134,7 +149,9 @@ async fn product_to_stripe(args: &Args, pool: &PgPool, stripe: &Handle, ids: &Ha
             .bind(format!("p{}", n % args.customers))
             .execute(pool)
             .await?;
-        sent.insert(phone, now());
+        if n >= args.warming() {
+            sent.insert(phone, now());
+        }
     }
     // An edit that a later one of the same customer overtook has no arrival of its own; at this rate there is none.
     let mut arrived: HashMap<String, i64> = HashMap::new();
@@ -169,7 +186,7 @@ async fn stripe_to_product(
     .await?;
     let mut listener = PgListener::connect(&postgres.url()).await?;
     listener.listen("bench").await?;
-    let total = (args.rate * args.seconds) as usize;
+    let total = args.edits();
     let arrivals = tokio::spawn(async move {
         let mut arrived: HashMap<String, i64> = HashMap::new();
         while arrived.len() < total {
@@ -189,7 +206,9 @@ async fn stripe_to_product(
         let phone = format!("+44 b {n}");
         let id = &ids[&format!("customer{}@example.com", n % args.customers)];
         stripe.update(id, json!({ "phone": phone }))?;
-        sent.insert(phone, now());
+        if n >= args.warming() {
+            sent.insert(phone, now());
+        }
     }
     let arrived = arrivals.await?;
     anyhow::ensure!(sent.keys().all(|phone| arrived.contains_key(phone)), "{} of {total} edits arrived", arrived.len());

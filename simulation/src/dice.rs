@@ -58,16 +58,3 @@ impl Dice {
         0
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_seed_throws_the_same_and_every_stream_differs() {
-        let throw = |seed, name| (0..8).map(|_| 0).scan(Dice::new(seed, name), |d, _: i32| Some(d.below(1000))).collect::<Vec<_>>();
-        assert_eq!(throw(1, "a"), throw(1, "a"));
-        assert_ne!(throw(1, "a"), throw(1, "b"));
-        assert_ne!(throw(1, "a"), throw(2, "a"));
-    }
-}

@@ -1,7 +1,12 @@
 //! Random histories as a test. More of them: `cargo run --release -p simulation -- --seeds 50000`.
 
 use schemas::rules::Rule;
-use simulation::hunt::{Found, Hunt, hunt};
+use simulation::{
+    Shared,
+    dice::Dice,
+    directed::fails_without,
+    hunt::{Found, Hunt, hunt},
+};
 
 fn run(broken: Option<Rule>, from: u64, seeds: u64) -> Found {
     let stop = broken.is_some();
@@ -47,4 +52,22 @@ fn breaking_a_rule_is_noticed() {
         let found = run(Some(rule), 0, 1_000);
         assert!(!found.failing.is_empty(), "none of {} histories fails without {rule}", found.run);
     }
+}
+
+#[test]
+fn every_rule_that_chance_seldom_breaks_has_a_story_that_fails_without_it() {
+    let shared = Shared::new().unwrap();
+    let told: Vec<_> = Rule::ALL.iter().filter_map(|rule| Some((rule, fails_without(&shared, *rule)?))).collect();
+    assert!(told.len() >= 5, "{told:?}");
+    for (rule, fails) in told {
+        assert_eq!(fails, Ok(true), "{rule}");
+    }
+}
+
+#[test]
+fn the_same_seed_throws_the_same_and_every_stream_differs() {
+    let throw = |seed, name| (0..8).map(|_| 0).scan(Dice::new(seed, name), |d, _: i32| Some(d.below(1000))).collect::<Vec<_>>();
+    assert_eq!(throw(1, "a"), throw(1, "a"));
+    assert_ne!(throw(1, "a"), throw(1, "b"));
+    assert_ne!(throw(1, "a"), throw(2, "a"));
 }

@@ -70,9 +70,9 @@ impl Run {
         goes_on
     }
 
-    /// Of the long version.
-    pub fn time_left(&self) -> Option<Duration> {
-        self.until.map(|until| until.saturating_duration_since(Instant::now()))
+    /// How long the long version is to be.
+    pub fn length(&self) -> Option<Duration> {
+        self.until.map(|until| until - self.row.started)
     }
 
     /// Anywhere in the work that goes on.

@@ -19,6 +19,10 @@ pub const COORDINATOR_PARTITIONS: i32 = 4;
 /// When the controller has missed a broker that is gone. One that is back before waits for that: it is not let in twice.
 pub const BROKER_MISSED: Duration = Duration::from_millis(BROKER_SESSION_MS + 500);
 
+/// A test's processes of Kafka live for minutes, in which the second compiler would take about as much processor time as their work does.
+/// What measures, and what goes on for long, is built for release.
+const COMPILER: &[&str] = if cfg!(debug_assertions) { &["-XX:TieredStopAtLevel=1"] } else { &[] };
+
 static SERVERS: OnceLock<String> = OnceLock::new();
 
 /// Has all clients of this binary use a broker that it started by other means.
@@ -205,7 +209,8 @@ impl Node {
         let heap = std::env::var("KAFKA_HEAP_OPTS").unwrap_or_else(|_| "-Xms256m -Xmx512m".to_owned());
         let java = |class: &str| {
             let flags = ["-XX:+UseSerialGC", "-Dorg.apache.logging.log4j.level=WARN", "-cp", &classpath, class];
-            heap.split_whitespace().chain(flags).map(str::to_owned).collect::<Vec<_>>()
+            let compiler = COMPILER.iter().copied();
+            heap.split_whitespace().chain(compiler).chain(flags).map(str::to_owned).collect::<Vec<_>>()
         };
         let formatted = Command::new("java")
             .args(java("kafka.tools.StorageTool"))
