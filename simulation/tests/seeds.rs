@@ -58,7 +58,8 @@ fn breaking_a_rule_is_noticed() {
 fn every_rule_that_chance_seldom_breaks_has_a_story_that_fails_without_it() {
     let shared = Shared::new().unwrap();
     let told: Vec<_> = Rule::ALL.iter().filter_map(|rule| Some((rule, fails_without(&shared, *rule)?))).collect();
-    assert!(told.len() >= 5, "{told:?}");
+    // Those of `simulation::directed` and those of the topology.
+    assert_eq!(told.len(), 28, "{told:?}");
     for (rule, fails) in told {
         assert_eq!(fails, Ok(true), "{rule}");
     }

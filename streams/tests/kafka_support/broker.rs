@@ -19,8 +19,8 @@ pub const COORDINATOR_PARTITIONS: i32 = 4;
 /// When the controller has missed a broker that is gone. One that is back before waits for that: it is not let in twice.
 pub const BROKER_MISSED: Duration = Duration::from_millis(BROKER_SESSION_MS + 500);
 
-/// A test's processes of Kafka live for minutes, in which the second compiler would take about as much processor time as their work does.
-/// What measures, and what goes on for long, is built for release.
+/// In a broker's first half a minute the second compiler takes about as much processor time as its work does, which tests do not have to spare.
+/// What measures is built for release, and has it.
 const COMPILER: &[&str] = if cfg!(debug_assertions) { &["-XX:TieredStopAtLevel=1"] } else { &[] };
 
 static SERVERS: OnceLock<String> = OnceLock::new();
