@@ -1,6 +1,7 @@
 //! What the operating system says of this process and its files.
 
-use std::{fs, path::Path, time::Duration};
+use crate::broker;
+use std::{fs, path::Path, sync::OnceLock, time::Duration};
 
 /// Most resident memory of this process so far, in MB.
 pub fn peak_resident_mb() -> f64 {
@@ -26,6 +27,14 @@ pub fn cpu_time_of(process: &str) -> Duration {
     let ticks: u64 =
         stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
+}
+
+/// The same of the broker, where this process started it.
+pub fn broker_cpu_time() -> Option<Duration> {
+    static BROKER: OnceLock<Option<String>> = OnceLock::new();
+    let own = || std::env::var_os("KAFKA_BOOTSTRAP_SERVERS").is_none_or(|servers| servers.is_empty());
+    let broker = BROKER.get_or_init(|| own().then(|| broker::own_broker().process().to_string()));
+    broker.as_deref().map(cpu_time_of)
 }
 
 /// Bytes of a folder's files and of those in folders below it, in MB.

@@ -1,6 +1,7 @@
 //! Clients of Apache Kafka, each run in a process of its own: it says "starting" and "running", and ends with its standard input. Another
 //! process watches it from outside ([`watch`]).
 
+mod restoring;
 pub mod watch;
 
 use crate::{
@@ -154,6 +155,7 @@ fn driver(args: &ClientArgs, topology: &Topology, task: TaskConfig) -> anyhow::R
         config.commit_interval = Duration::from_millis(commit);
     }
     config.task = task;
+    restoring::announce()?;
     let streams = KafkaStreams::start(topology, config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(async { streams.watch_state().wait_for(|state| *state == State::Running).await.map(drop) })?;

@@ -56,8 +56,8 @@ impl Client {
         process::peak_resident_mb_of(&self.id())
     }
 
-    /// Waits until its state is complete and it works; how long after it last said that it begins: ours as soon as it is there, Kafka
-    /// Streams again when it begins to restore.
+    /// Waits until its state is complete and it works; how long after it last said that it begins: as soon as it is there, and again
+    /// when it begins to restore.
     pub fn wait_until_running(&self) -> anyhow::Result<Duration> {
         let mut began = None;
         loop {
@@ -102,7 +102,10 @@ fn lines(stdout: ChildStdout) -> mpsc::Receiver<(String, Instant)> {
 pub struct Pace {
     pub records: usize,
     pub time: Duration,
+    /// The client's.
     pub cpu: Duration,
+    /// The broker's, if it is this process's.
+    pub broker_cpu: Option<Duration>,
 }
 
 impl Pace {
@@ -111,7 +114,11 @@ impl Pace {
     }
 
     pub fn cpu_per_million(&self) -> f64 {
-        self.cpu.as_secs_f64() * 1e6 / self.records as f64
+        self.per_million(self.cpu)
+    }
+
+    fn per_million(&self, cpu: Duration) -> f64 {
+        cpu.as_secs_f64() * 1e6 / self.records as f64
     }
 
     /// The same in words, with the client's memory.
@@ -119,6 +126,9 @@ impl Pace {
         println!("  {what}");
         println!("    records/s        {:>9.0}   ({} in {:.1} s)", self.rate(), self.records, self.time.as_secs_f64());
         println!("    client CPU       {:>9.2} s per million records", self.cpu_per_million());
+        if let Some(cpu) = self.broker_cpu {
+            println!("    broker CPU       {:>9.2} s per million records", self.per_million(cpu));
+        }
         println!("    peak resident    {memory:>9.0} MB");
     }
 }
@@ -128,14 +138,15 @@ pub fn pace(client: &Client, inputs: &Inputs, group: &str) -> anyhow::Result<Pac
     let mut progress = Progress::new(inputs, group)?;
     let mut first = None;
     loop {
-        let (done, now, cpu) = (progress.committed()?, Instant::now(), client.cpu_time());
+        let (done, now, cpu, broker) = (progress.committed()?, Instant::now(), client.cpu_time(), process::broker_cpu_time());
         if done > 0 && first.is_none() {
-            first = Some((done, now, cpu));
+            first = Some((done, now, cpu, broker));
         }
-        if let Some((at_first, began, cpu_then)) = first
+        if let Some((at_first, began, cpu_then, broker_then)) = first
             && done >= progress.end
         {
-            return Ok(Pace { records: usize::try_from(done - at_first)?, time: now - began, cpu: cpu - cpu_then });
+            let broker_cpu = broker.zip(broker_then).map(|(cpu, then)| cpu - then);
+            return Ok(Pace { records: usize::try_from(done - at_first)?, time: now - began, cpu: cpu - cpu_then, broker_cpu });
         }
         std::thread::sleep(ASK_EVERY);
     }

@@ -43,11 +43,12 @@ pub struct Args {
     /// Commit interval on Kafka in milliseconds
     #[arg(long, default_value_t = 100, requires = "kafka")]
     commit: u64,
+    /// Edits that Stripe has not answered yet, at most: with fewer than there are customers each edit makes a write of its own
+    #[arg(long, default_value_t = 20_000)]
+    unanswered: usize,
 }
 
 const BATCH: usize = 2_000;
-/// Edits that Stripe has not answered yet, at most: fewer than there are customers, so that each makes a write of its own.
-const UNANSWERED: usize = 20_000;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let runtime = feed::runtime()?;
@@ -64,7 +65,7 @@ fn embedded(args: &Args, runtime: &Handle) -> anyhow::Result<()> {
     let config = people::config(args.partitions)?;
     let registry = Registry::new();
     let topology = customers::build(&config, &registry)?;
-    let mut bench = Bench::new(log.clone().into(), runtime, &config, &registry, args.customers)?;
+    let mut bench = Bench::new(log.clone().into(), runtime, &config, &registry, args)?;
     let mut streams = StreamsConfig::new(&config.application_id);
     streams.task = task();
     let _streams = log.start(&topology, streams)?;
@@ -117,6 +118,8 @@ struct Bench<'a> {
     people: People,
     /// Requests as they come, in the order of partitions.
     requests: Follow,
+    /// Edits without an answer, at most.
+    unanswered: usize,
     sent: usize,
     edited: usize,
     answered: usize,
@@ -129,7 +132,7 @@ impl<'a> Bench<'a> {
         runtime: &'a Handle,
         config: &'a customers::Config,
         registry: &'a Registry,
-        customers: usize,
+        args: &Args,
     ) -> anyhow::Result<Bench<'a>> {
         for topic in topics::topics(config) {
             runtime.block_on(log.create_topic(match topic.cleanup {
@@ -143,9 +146,10 @@ impl<'a> Bench<'a> {
             config,
             registry,
             feed: Feed::new(log.clone(), runtime.clone()),
-            people: People::new(registry, customers)?,
+            people: People::new(registry, args.customers)?,
             requests: runtime.block_on(log.follow(requests))?,
             log,
+            unanswered: args.unanswered,
             sent: 0,
             edited: 0,
             answered: 0,
@@ -198,12 +202,12 @@ impl<'a> Bench<'a> {
     /// Edits in the product, spread over all customers; Stripe answers each write that comes of them.
     fn edit_until(&mut self, records: usize) -> anyhow::Result<()> {
         while self.sent < records {
-            if self.edited < self.answered + UNANSWERED {
+            if self.edited < self.answered + self.unanswered {
                 let batch: Vec<ProducerRecord> = (0..BATCH).map(|_| self.people.edit()).collect::<anyhow::Result<_>>()?;
                 self.edited += batch.len();
                 self.send(batch)?;
             }
-            if self.answer()? == 0 && self.edited >= self.answered + UNANSWERED {
+            if self.answer()? == 0 && self.edited >= self.answered + self.unanswered {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

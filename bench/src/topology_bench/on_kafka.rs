@@ -31,15 +31,16 @@ pub fn run(args: &Args, runtime: &Handle) -> anyhow::Result<()> {
     anyhow::ensure!(log.partitions(topics::UNIFY).is_none(), "the broker at {servers} has run a topology before: it must be a new one");
     let [bare, merge] = kafka_merge::one_round(BESIDE, args.commit)?;
 
-    let mut bench = Bench::new(log, runtime, &config, &registry, args.customers)?;
+    let mut bench = Bench::new(log, runtime, &config, &registry, args)?;
     let inputs = Inputs { servers: servers.to_owned(), topics: [PRODUCT, STRIPE].map(str::to_owned).into(), partitions: args.partitions };
     let folder = tempfile::tempdir()?;
     let settings = Settings { threads: args.threads, commit: Some(args.commit) };
     let client = Client::start(Role::Topology, &inputs, settings, &config.application_id, folder.path())?;
     client.wait_until_running()?;
-    let (cpu, around) = (client.cpu_time(), process::cpu_time());
+    let (cpu, around, broker) = (client.cpu_time(), process::cpu_time(), process::broker_cpu_time());
     let [first, edits] = bench.play(args.records)?;
     let (cpu, around) = (client.cpu_time() - cpu, process::cpu_time() - around);
+    let broker = process::broker_cpu_time().zip(broker).map(|(cpu, then)| cpu - then);
     let memory = client.peak_resident_mb();
     println!(
         "full customer topology on Kafka, two systems, {} customers, {} partitions, {} threads, commit every {} ms, exactly once",
@@ -52,6 +53,9 @@ pub fn run(args: &Args, runtime: &Handle) -> anyhow::Result<()> {
         per_million(cpu),
         per_million(around)
     );
+    if let Some(broker) = broker {
+        println!("  broker CPU         {:>9.1} s per million records", per_million(broker));
+    }
     println!("  peak resident      {memory:>9.0} MB");
     println!("  state on disk      {:>9.0} MB", process::folder_mb(folder.path()));
     println!("  all / merge        {:>9.3}", all.rate() / merge.rate());

@@ -114,9 +114,10 @@ pub(super) fn consumer<C: ConsumerContext, T: FromClientConfigAndContext<C>>(
         ("enable.auto.commit", "false"),
         ("enable.auto.offset.store", "false"),
         ("auto.offset.reset", "earliest"),
-        // Bounded memory: a short record in a queue takes five times its size. Without the short pause a partition whose queue was full
-        // once would wait for a second.
-        ("queued.max.messages.kbytes", "4096"),
+        // Bounded memory: a short record in a queue takes five times its size, and what one answer brings comes to what is queued. Without the
+        // short pause a partition whose queue was full once would wait for a second.
+        ("queued.max.messages.kbytes", "2048"),
+        ("fetch.message.max.bytes", "262144"),
         ("fetch.queue.backoff.ms", "5"),
     ];
     let mut users = config.consumer.clone();

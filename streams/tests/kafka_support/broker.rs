@@ -124,6 +124,11 @@ impl Broker {
         self.await_answer(1);
     }
 
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.node.ask("process").parse().expect("a number")
+    }
+
     /// It keeps its connections, and answers nobody.
     pub fn stop(&self) {
         self.node.tell("stop");
@@ -175,6 +180,7 @@ const SHELL: &str = r#"
             kill) kill -9 "$kafka"; wait "$kafka" 2>/dev/null ;;
             stop) kill -STOP "$kafka" ;;
             continue) kill -CONT "$kafka" ;;
+            process) echo "$kafka" ;;
         esac
         echo done
     done
@@ -254,11 +260,18 @@ impl Node {
     }
 
     pub(super) fn tell(&self, command: &str) {
+        assert_eq!(self.ask(command), "", "nothing was asked");
+    }
+
+    /// What the shell says to it.
+    fn ask(&self, command: &str) -> String {
         let mut shell = self.shell.lock().unwrap();
         writeln!(shell.commands, "{command}").unwrap();
         let mut answer = String::new();
-        shell.answers.read_line(&mut answer).unwrap();
-        assert_eq!(answer, "done\n", "the shell of a process of Kafka ended");
+        while !answer.ends_with("done\n") {
+            assert!(shell.answers.read_line(&mut answer).unwrap() > 0, "the shell of a process of Kafka ended");
+        }
+        answer.trim_end_matches("done\n").trim_end().to_owned()
     }
 }
 
