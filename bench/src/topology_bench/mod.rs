@@ -127,13 +127,7 @@ struct Bench<'a> {
 
 impl<'a> Bench<'a> {
     /// Makes the topics.
-    fn new(
-        log: Log,
-        runtime: &'a Handle,
-        config: &'a customers::Config,
-        registry: &'a Registry,
-        args: &Args,
-    ) -> anyhow::Result<Bench<'a>> {
+    fn new(log: Log, runtime: &'a Handle, config: &'a customers::Config, registry: &'a Registry, args: &Args) -> anyhow::Result<Bench<'a>> {
         for topic in topics::topics(config) {
             runtime.block_on(log.create_topic(match topic.cleanup {
                 Cleanup::Delete => TopicConfig::delete(topic.name, topic.partitions, Duration::from_secs(7 * 86_400)),

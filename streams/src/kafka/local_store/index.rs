@@ -108,7 +108,7 @@ impl Index {
     }
 
     fn grow(&mut self) {
-        let larger = self.slots.len() / 2 * 3;
+        let larger = self.slots.len() / 4 * 5;
         let slots = std::mem::replace(&mut self.slots, vec![Slot::default(); larger]);
         for slot in slots.into_iter().filter(|slot| !slot.is_free()) {
             self.put(slot);
