@@ -2,7 +2,8 @@
 
 use crate::SortedMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
+use smol_str::SmolStr;
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// One field of a customer: what the merge decides about, one by one. `attributes.<key>`: each key is a field.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,7 +13,7 @@ pub enum Field {
     Phone,
     /// The whole address is one field.
     Address,
-    Attribute(Box<str>),
+    Attribute(SmolStr),
 }
 
 impl Field {
@@ -120,8 +121,8 @@ impl Address {
 pub enum Value {
     #[default]
     Empty,
-    /// Shared: golden, base, what is sent and what is published are mostly one text.
-    Text(Arc<str>),
+    /// Short ones in place, long ones shared: golden, base, what is sent and what is published are mostly one text.
+    Text(SmolStr),
     Address(Box<Address>),
 }
 

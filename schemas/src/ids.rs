@@ -1,7 +1,8 @@
 //! Identifiers. Each is a type of its own, so that one is never taken for another.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::{cell::RefCell, fmt, str::FromStr, sync::Arc};
+use smol_str::SmolStr;
+use std::{fmt, str::FromStr};
 use uuid::Uuid;
 
 /// Namespace of every customer id that Concord mints (itself a UUIDv5 of the DNS name `concord`).
@@ -20,7 +21,7 @@ pub enum IdError {
 
 /// The name of a configured system, e.g. `product` or `stripe`. An instance: two Stripe accounts are two systems.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct System(Arc<str>);
+pub struct System(SmolStr);
 
 impl System {
     /// A checked name: 1 to 32 of `a-z 0-9 - _`, a letter first (it becomes part of topic names).
@@ -38,7 +39,7 @@ impl System {
 
 /// A customer's id inside one system, as that system writes it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExternalId(Arc<str>);
+pub struct ExternalId(SmolStr);
 
 impl ExternalId {
     pub fn new(id: impl AsRef<str>) -> Self {
@@ -142,7 +143,7 @@ impl FromStr for WriteId {
                 Attempt::Create { number: number(create).ok_or_else(wrong)?, body }
             }
         };
-        let id = WriteId { customer: customer.parse().map_err(|_| wrong())?, system: System::read(system).map_err(|_| wrong())?, attempt };
+        let id = WriteId { customer: customer.parse().map_err(|_| wrong())?, system: System::new(system).map_err(|_| wrong())?, attempt };
         let written = id.customer.0.hyphenated();
         if written.encode_lower(&mut Uuid::encode_buffer()) == customer { Ok(id) } else { Err(wrong()) }
     }
@@ -198,30 +199,6 @@ macro_rules! debug_as_text {
 }
 debug_as_text!(System, ExternalId, CustomerId, WriteId);
 
-thread_local! {
-    /// Names that were read on this thread. There are a few, and each stands in every message and every customer.
-    static READ: RefCell<Vec<System>> = const { RefCell::new(Vec::new()) };
-}
-
-/// More names than this are no configuration's.
-const READ_AT_MOST: usize = 64;
-
-impl System {
-    /// The name that a text is, without a copy where it was read before.
-    fn read(text: &str) -> Result<Self, IdError> {
-        READ.with_borrow_mut(|read| {
-            if let Some(system) = read.iter().find(|system| system.as_str() == text) {
-                return Ok(system.clone());
-            }
-            let system = System::new(text)?;
-            if read.len() < READ_AT_MOST {
-                read.push(system.clone());
-            }
-            Ok(system)
-        })
-    }
-}
-
 /// On the wire these are strings.
 macro_rules! read_as_text {
     ($($id:ident: $read:expr),*) => { $(
@@ -243,7 +220,7 @@ macro_rules! read_as_text {
         }
     )* };
 }
-read_as_text!(System: System::read, ExternalId: |id| Ok(ExternalId::new(id)), CustomerId: str::parse, WriteId: str::parse);
+read_as_text!(System: System::new, ExternalId: |id| Ok(ExternalId::new(id)), CustomerId: str::parse, WriteId: str::parse);
 
 impl Serialize for System {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
