@@ -10,8 +10,9 @@ use super::record::{self, HEADER, Record};
 
 /// What is read at once while a segment is gone through.
 const CHUNK: usize = 256 << 10;
-/// What is read at once for one record: most are shorter.
-const GUESS: usize = 512;
+/// What is read at once for one record, at least and at most: as much as the last one had, and some more.
+const LEAST: usize = 512;
+const MOST: usize = 8 << 10;
 
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
@@ -56,9 +57,9 @@ impl Segment {
         Ok(())
     }
 
-    /// Reads the record at an offset; the bytes are exactly its own.
+    /// Reads the record at an offset in place of the last one that was read; the bytes are exactly its own.
     pub(super) fn load(&self, offset: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
-        bytes.resize(GUESS, 0);
+        bytes.resize((bytes.len() * 5 / 4).clamp(LEAST, MOST), 0);
         let mut have = self.file.read_at(bytes, offset)?;
         let len = record::length(&bytes[..have]).ok_or_else(|| self.damaged(offset, "a record is cut off"))?;
         if offset + len as u64 > self.len {
