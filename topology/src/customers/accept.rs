@@ -5,7 +5,7 @@ use super::{
     notes::Evidence,
     state::{ChosenBy, Customer, RING, Replica, forget_eldest, value_of},
 };
-use schemas::{By, ConflictKind, Field, Outcome, Question, Rule, SourceCustomer, System, Values, holds, normalise_email};
+use schemas::{By, ConflictKind, CustomerId, Field, Outcome, Question, Rule, SourceCustomer, System, Values, holds, normalise_email};
 use std::collections::BTreeSet;
 
 impl Customer {
@@ -24,7 +24,7 @@ impl Customer {
             self.on_result(turn, &system, &mut r, first);
         } else if self.deleted || (ours && !self.golden.is_empty()) {
             // It is ours, but nobody knows what we sent: what it shows is nobody's edit, and the next write sets golden.
-            r.last_shown(&first);
+            r.last_shown(self.id, &system, &first);
             r.base = mapped(turn.config, &system, first.fields.unwrap_or_default());
         } else {
             self.first_contact(turn, &system, &mut r, by, first);
@@ -44,7 +44,7 @@ impl Customer {
 
     fn first_contact(&mut self, turn: &mut Turn<'_>, system: &System, r: &mut Replica, by: By, first: SourceCustomer) {
         self.note(turn, system, r, &first.notices);
-        r.last_shown(&first);
+        r.last_shown(self.id, system, &first);
         let shown = mapped(turn.config, system, first.fields.unwrap_or_default());
         for field in self.fields_of(turn, system, &shown) {
             let value = value_of(&shown, &field);
@@ -85,10 +85,10 @@ impl Customer {
 
 impl Replica {
     /// What the next write goes by.
-    fn last_shown(&mut self, first: &SourceCustomer) {
+    fn last_shown(&mut self, customer: CustomerId, system: &System, first: &SourceCustomer) {
         self.order = first.order.unwrap_or(0);
         self.look = first.look;
-        self.mark = first.mark.clone();
+        self.bears(customer, system, first.mark.clone());
         self.stamp = first.stamp;
         self.settled = first.settled;
     }

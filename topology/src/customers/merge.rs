@@ -59,7 +59,7 @@ impl Customer {
         }
         r.order = result.order.unwrap_or(0);
         r.look = result.look;
-        r.mark = result.mark;
+        r.bears(self.id, system, result.mark);
         r.stamp = result.stamp;
         r.settled = result.settled;
     }

@@ -137,7 +137,6 @@ impl Renewal {
         }
         self.learn(&customer);
         let id = customer.id;
-        customer.pack();
         let value = write(&self.customers, CUSTOMERS, &customer)?;
         let partition = self.partition(id.to_string().as_bytes());
         Ok(Entry { store: CUSTOMERS.into(), partition, key: id.uuid().as_bytes().to_vec(), value })
@@ -401,8 +400,7 @@ mod tests {
             statuses: Vec::new(),
             links: Vec::new(),
         };
-        for mut customer in customers {
-            customer.pack();
+        for customer in customers {
             let entry = renewal.customer(&write(&renewal.customers, CUSTOMERS, &customer).unwrap()).unwrap();
             let customer: Customer = read(&renewal.customers, CUSTOMERS, &entry.value).unwrap();
             assert_eq!(entry.partition, partition_for_key(customer.id.to_string().as_bytes(), 4), "the one of its messages");

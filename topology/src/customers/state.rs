@@ -15,10 +15,10 @@ pub const NOTICES: usize = 8;
 pub const FLIPS: usize = 12;
 
 /// One customer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Customer {
-    #[serde(with = "super::packed::id_bytes")]
+    #[serde(deserialize_with = "super::packed::id_bytes::deserialize")]
     pub id: CustomerId,
     /// Of the unified record last published.
     #[serde(default)]
@@ -98,7 +98,7 @@ pub enum ChosenBy {
 }
 
 /// A record of a system that takes part for a customer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Replica {
     pub external_id: ExternalId,
     pub incarnation: i64,
@@ -130,9 +130,10 @@ pub struct Replica {
     pub order: i64,
     #[serde(default)]
     pub look: Millis,
-    #[serde(default)]
-    pub mark: Option<String>,
-    /// Only as stored: the mark, where it is a write id of this customer and system.
+    /// The mark that it bears, where that is no call of ours about this customer in this system.
+    #[serde(rename = "mark", default)]
+    pub(super) foreign_mark: Option<String>,
+    /// The mark, where it is.
     #[serde(default)]
     pub(super) our_mark: Option<Call>,
     #[serde(default)]
@@ -331,7 +332,7 @@ impl Replica {
             notices: SortedMap::new(),
             order: 0,
             look: 0,
-            mark: None,
+            foreign_mark: None,
             our_mark: None,
             stamp: None,
             settled: false,
@@ -356,6 +357,20 @@ impl Replica {
     pub fn now_shows(&mut self, field: &Field, value: Value) -> Value {
         let before = if value.is_empty() { self.base.remove(field) } else { self.base.insert(field.clone(), value) };
         before.unwrap_or_default()
+    }
+
+    /// The record of this customer in this system bears this mark from now on.
+    pub fn bears(&mut self, customer: CustomerId, system: &System, mark: Option<String>) {
+        let id: Option<WriteId> = mark.as_deref().and_then(|mark| mark.parse().ok());
+        let ours = id.filter(|id| id.customer == customer && id.system == *system);
+        self.our_mark = ours.map(|id| Call(id.attempt));
+        self.foreign_mark = mark.filter(|_| self.our_mark.is_none());
+    }
+
+    /// The mark that it bears.
+    pub fn mark(&self, customer: CustomerId, system: &System) -> Option<String> {
+        let ours = self.our_mark.map(|Call(attempt)| WriteId { customer, system: system.clone(), attempt }.to_string());
+        ours.or_else(|| self.foreign_mark.clone())
     }
 
     /// Base is the system's own rendering of this value, which we sent.

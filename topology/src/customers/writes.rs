@@ -43,7 +43,7 @@ impl Customer {
             incarnation: r.incarnation,
             set: set.clone(),
             expected: expected.clone(),
-            mark: r.mark.clone(),
+            mark: r.mark(self.id, &config.name),
             after: if in_doubt { 0 } else { r.order },
             stamp: r.stamp,
             settled: r.settled,

@@ -28,7 +28,7 @@ pub struct Unify {
     outlets: Outlets,
     /// Customers that a message of this round was about. Each is read once and written once a commit.
     touched: BTreeMap<CustomerId, Box<Touched>>,
-    recent: Recent,
+    edits: Edits,
     walk: Walks,
     schedules: Schedules,
 }
@@ -39,34 +39,27 @@ struct Schedules {
     walk: Option<ScheduleId>,
 }
 
-/// The customers stored last, as they are in the store: an edit's answer finds its customer here. What is not committed is never
-/// seen, since an abort makes the processors anew.
+/// Which system's record last changed what is true of a customer, and that record's time: answers are measured by it. Not kept on disk, and
+/// only of the last ones.
 #[derive(Default)]
-struct Recent {
-    young: BTreeMap<CustomerId, Box<Touched>>,
-    old: BTreeMap<CustomerId, Box<Touched>>,
-    /// For so many young ones there is room, and for as many old ones.
-    room: usize,
+struct Edits {
+    young: BTreeMap<CustomerId, (System, Millis)>,
+    old: BTreeMap<CustomerId, (System, Millis)>,
 }
 
-impl Recent {
-    const LEAST: usize = 500;
-    const MOST: usize = 1_250;
+impl Edits {
+    /// So many young ones are kept, and as many old ones.
+    const MOST: usize = 4_096;
 
-    /// An answer comes some commits after the edit: the customers of two to four commits like this one are kept.
-    fn make_room(&mut self, touched: usize) {
-        self.room = (2 * touched).clamp(Self::LEAST, Self::MOST);
-    }
-
-    fn keep(&mut self, id: CustomerId, touched: Box<Touched>) {
-        if self.young.len() >= self.room {
+    fn note(&mut self, id: CustomerId, system: System, timestamp: Millis) {
+        if self.young.len() >= Self::MOST {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(id, touched);
+        self.young.insert(id, (system, timestamp));
     }
 
-    fn take(&mut self, id: CustomerId) -> Option<Box<Touched>> {
-        self.young.remove(&id).or_else(|| self.old.remove(&id))
+    fn last(&self, id: CustomerId) -> Option<&(System, Millis)> {
+        self.young.get(&id).or_else(|| self.old.get(&id))
     }
 }
 
@@ -76,17 +69,22 @@ struct Touched {
     told: bool,
     /// As the index of due customers has it.
     due: Option<Millis>,
-    /// Which system's record last changed what is true of it, and that record's time. Not kept on disk: it is only measured with.
-    edited: Option<(System, Millis)>,
 }
 
 impl Touched {
     fn new(customer: Customer) -> Self {
-        Touched { due: customer.due, customer, told: false, edited: None }
+        Touched { due: customer.due, customer, told: false }
     }
 
     /// A message about it, and how long an edit took until its write to another system was answered: by the times of both records.
-    fn on_message(&mut self, config: &Config, body: UnifyBody, now: Millis, timestamp: Millis) -> Result<Effects, Error> {
+    fn on_message(
+        &mut self,
+        config: &Config,
+        edits: &mut Edits,
+        body: UnifyBody,
+        now: Millis,
+        timestamp: Millis,
+    ) -> Result<Effects, Error> {
         let told = match &body {
             UnifyBody::Result(message) => Some((message.system.clone(), message.result.answer.as_ref().map(|answer| answer.outcome))),
             UnifyBody::Question(question) => Some((question.system.clone(), question.first.answer.as_ref().map(|answer| answer.outcome))),
@@ -98,7 +96,7 @@ impl Touched {
         let before = truth(&self.customer);
         let effects = self.customer.on_message(config, body, now)?;
         if let Some((system, outcome)) = told {
-            match &self.edited {
+            match edits.last(self.customer.id) {
                 Some((from, since)) if outcome == Some(Outcome::Done) && *from != system => {
                     let seconds = (timestamp - since).max(0) as f64 / 1000.0;
                     metrics::histogram!("concord_propagation_seconds", "system" => system.to_string()).record(seconds);
@@ -106,7 +104,7 @@ impl Touched {
                 _ => {}
             }
             if truth(&self.customer) != before {
-                self.edited = Some((system, timestamp));
+                edits.note(self.customer.id, system, timestamp);
             }
         }
         Ok(effects)
@@ -115,8 +113,8 @@ impl Touched {
 
 impl Unify {
     pub fn new(config: Arc<Config>, name: &str, customers: AvroCodec<Customer>, walks: AvroCodec<Walks>) -> Self {
-        let (outlets, touched, recent) = (Outlets::of(name, &config), BTreeMap::new(), Recent::default());
-        Unify { config, customers, walks, outlets, touched, recent, walk: Walks::default(), schedules: Schedules::default() }
+        let (outlets, touched, edits) = (Outlets::of(name, &config), BTreeMap::new(), Edits::default());
+        Unify { config, customers, walks, outlets, touched, edits, walk: Walks::default(), schedules: Schedules::default() }
     }
 }
 
@@ -140,7 +138,7 @@ impl Processor<String, UnifyMessage> for Unify {
                 self.touch(ctx, id)?;
                 // Just touched, hence there.
                 let Some(touched) = self.touched.get_mut(&id) else { return Ok(()) };
-                let effects = touched.on_message(&self.config, body, now, record.timestamp)?;
+                let effects = touched.on_message(&self.config, &mut self.edits, body, now, record.timestamp)?;
                 self.outlets.send(ctx, effects, record.timestamp)
             }
         }
@@ -152,37 +150,28 @@ impl Processor<String, UnifyMessage> for Unify {
 
     fn before_commit(&mut self, ctx: &mut ProcessorContext<'_>) -> Result<(), ProcessorError> {
         let now = ctx.current_system_time_ms();
-        self.recent.make_room(self.touched.len());
-        for (id, mut touched) in std::mem::take(&mut self.touched) {
-            let Touched { customer, due, told, .. } = &mut *touched;
+        for (id, touched) in std::mem::take(&mut self.touched) {
+            let Touched { mut customer, due, told } = *touched;
             if customer.is_new() {
                 continue;
             }
             let effects = customer.before_commit(&self.config, &self.walk.imported, now);
             // Nobody said anything, and there is nothing to say: it is as it is stored. So are most that a walk passes.
-            if !std::mem::take(told) && effects.is_empty() && customer.due == *due {
-                // An answer is still measured by the edit.
-                if touched.edited.is_some() {
-                    self.recent.keep(id, touched);
-                }
+            if !told && effects.is_empty() && customer.due == due {
                 continue;
             }
             self.outlets.send(ctx, effects, now)?;
-            if customer.due != *due {
+            if customer.due != due {
                 let mut index = ctx.store(DUE)?;
-                if let Some(due) = *due {
+                if let Some(due) = due {
                     index.delete(due_key(due, id));
                 }
                 if let Some(due) = customer.due {
                     index.put(due_key(due, id), vec![1]);
                 }
-                *due = customer.due;
             }
-            customer.pack();
-            let bytes = write(&self.customers, CUSTOMERS, customer)?;
-            customer.unpack();
+            let bytes = write(&self.customers, CUSTOMERS, &customer)?;
             ctx.store(CUSTOMERS)?.put(key(id), bytes);
-            self.recent.keep(id, touched);
         }
         Ok(())
     }
@@ -192,10 +181,6 @@ impl Unify {
     /// Its writes and its unified record are computed at the next commit.
     fn touch(&mut self, ctx: &mut ProcessorContext<'_>, id: CustomerId) -> Result<(), ProcessorError> {
         if let std::collections::btree_map::Entry::Vacant(entry) = self.touched.entry(id) {
-            if let Some(touched) = self.recent.take(id) {
-                entry.insert(touched);
-                return Ok(());
-            }
             let customer = match ctx.store(CUSTOMERS)?.get(id.uuid().as_bytes())? {
                 Some(bytes) => read(&self.customers, CUSTOMERS, &bytes)?,
                 None => Customer::new(id, self.config.first_number),
@@ -243,8 +228,7 @@ impl Unify {
             if whole {
                 self.walk.position = Some(customer.id.to_string());
             }
-            let kept = self.recent.take(customer.id);
-            self.touched.entry(customer.id).or_insert_with(|| kept.unwrap_or_else(|| Box::new(Touched::new(customer))));
+            self.touched.entry(customer.id).or_insert_with(|| Box::new(Touched::new(customer)));
         }
         self.keep_walk(ctx)?;
         self.schedule_walk(ctx);
