@@ -32,8 +32,7 @@ pub fn cpu_time_of(process: &str) -> Duration {
 /// The same of the broker, where this process started it.
 pub fn broker_cpu_time() -> Option<Duration> {
     static BROKER: OnceLock<Option<String>> = OnceLock::new();
-    let own = || std::env::var_os("KAFKA_BOOTSTRAP_SERVERS").is_none_or(|servers| servers.is_empty());
-    let broker = BROKER.get_or_init(|| own().then(|| broker::own_broker().process().to_string()));
+    let broker = BROKER.get_or_init(|| broker::given().is_none().then(|| broker::own_broker().process().to_string()));
     broker.as_deref().map(cpu_time_of)
 }
 

@@ -51,6 +51,7 @@ pub struct Args {
 const BATCH: usize = 2_000;
 
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    anyhow::ensure!(args.unanswered > 0, "--unanswered must be at least 1: nothing would ever be edited");
     let runtime = feed::runtime()?;
     match args.kafka {
         true => on_kafka::run(args, runtime.handle()),

@@ -32,10 +32,12 @@ pub(super) fn use_broker(address: &str) {
 
 /// `bootstrap.servers` of the broker: `KAFKA_BOOTSTRAP_SERVERS`, or one of our own.
 pub fn bootstrap() -> &'static str {
-    SERVERS.get_or_init(|| match std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
-        Ok(servers) if !servers.is_empty() => servers,
-        _ => own_cluster(1).address(),
-    })
+    SERVERS.get_or_init(|| given().unwrap_or_else(|| own_cluster(1).address()))
+}
+
+/// `KAFKA_BOOTSTRAP_SERVERS`: then there is no broker of our own.
+pub fn given() -> Option<String> {
+    std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok().filter(|servers| !servers.is_empty())
 }
 
 /// The broker that this binary started itself, to be treated badly.
