@@ -14,7 +14,7 @@ const METRICS: &[(Kind, &str, &str)] = &[
     (
         Histogram,
         "concord_propagation_seconds",
-        "From the record of an edit in one system until its write to this system was answered, for customers that were touched lately.",
+        "From the record of an edit in one system until its write to this system was answered, for customers that were edited lately.",
     ),
     (Gauge, "concord_system_health", "The conversation with a system: 1 well, 0.5 degraded, 0 paused."),
     (Gauge, "concord_requests_backlog", "Requests to a system that are not answered yet."),

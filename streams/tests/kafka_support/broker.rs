@@ -35,7 +35,7 @@ pub fn bootstrap() -> &'static str {
     SERVERS.get_or_init(|| given().unwrap_or_else(|| own_cluster(1).address()))
 }
 
-/// `KAFKA_BOOTSTRAP_SERVERS`: then there is no broker of our own.
+/// `KAFKA_BOOTSTRAP_SERVERS`, with which [`bootstrap`] starts nothing.
 pub fn given() -> Option<String> {
     std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok().filter(|servers| !servers.is_empty())
 }

@@ -1,5 +1,5 @@
-//! How a customer is stored: without what the rest of it tells. A record in step shows golden, field by field: a third of all that would be
-//! written.
+//! How a customer is stored: without what the rest of it tells. A record in step shows golden, field by field, and golden is
+//! stored.
 
 use super::state::{Call, Creates, Customer, Flip, Golden, InFlight, Noticed, Pause, Refusal, Rendering, Replica, Spare, Write};
 use schemas::{CustomerId, ExternalId, Field, Millis, SortedMap, System, Value};

@@ -146,7 +146,7 @@ mod tests {
         let noticed = Noticed { event_id: "evt_1".into(), ours: true, time: 1, new: Value::Empty };
         let mut replica = Replica::new(ExternalId::new("cus_1"), 1);
         replica.base = values.clone();
-        replica.shows.insert(Field::Address, 3);
+        replica.shows.extend([(Field::Address, 3), (Field::attribute("plan"), 5)]);
         replica.in_flight = Some(InFlight { id: write.id, delete: true });
         replica.ring = vec![write.clone()];
         replica.rendered.insert(Field::Address, Rendering { sent: address.clone(), shown: Value::Empty });
@@ -165,6 +165,8 @@ mod tests {
             held: pause,
         };
         let mut customer = Customer::new(id, 0);
+        // One field of base is golden, at golden's version; the other is not.
+        customer.golden.insert(Field::attribute("plan"), Golden { value: "gold".into(), version: 9, ..golden.clone() });
         customer.golden.insert(Field::Address, golden);
         customer.replicas.insert(system.clone(), Box::new(replica));
         customer.spares.push(Spare { system: system.clone(), external_id: ExternalId::new("cus_2"), incarnation: 1, deleted: true });
