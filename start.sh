@@ -90,13 +90,18 @@ trap 'stop; exit 143' TERM
 trap 'stop; exit 130' INT
 trap stop EXIT
 
-# What this script sets, for commands beside it. Not what it was given: that may be secret.
+# What this script sets, for commands beside it. Not what it was given, which may be secret, but for the name of the configuration.
 made() {
     export "$1=$2"
     printf 'export %s=%q\n' "$1" "$2" >>"$CONCORD_DATA_DIR/env"
 }
 : >"$CONCORD_DATA_DIR/env"
 made CONCORD_DATA_DIR "$CONCORD_DATA_DIR"
+case ${CONCORD_CONFIG:-} in
+    '') ;;
+    /*) made CONCORD_CONFIG "$CONCORD_CONFIG" ;;
+    *) made CONCORD_CONFIG "$PWD/$CONCORD_CONFIG" ;;
+esac
 
 must_be_free "$here" CONCORD_LISTEN
 [ "$registry" = off ] || must_be_free "$registry" CONCORD_REGISTRY_LISTEN
